@@ -10,6 +10,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,30 +22,38 @@ const redacted = "[redacted]"
 // use [String.Equal], which takes the same time wherever two secrets differ.
 type String struct {
 	_ [0]func() // forbids ==, whose running time tells how far two secrets agree
-	s string
+
+	// Behind a pointer because fmt prints an operand of %p, or any with a wrong verb inside an erroring
+	// operand, without asking its methods; of a nested pointer it prints the address alone.
+	s *string
 }
 
 // New wraps s.
-func New(s string) String { return String{s: s} }
+func New(s string) String { return String{s: &s} }
 
 // Reveal returns the secret itself. Call it only where the secret leaves for its destination.
-func (s String) Reveal() string { return s.s }
+func (s String) Reveal() string {
+	if s.s == nil {
+		return ""
+	}
+	return *s.s
+}
 
 // IsZero reports whether s holds nothing.
-func (s String) IsZero() bool { return s.s == "" }
+func (s String) IsZero() bool { return s.Reveal() == "" }
 
 // Equal compares in time that depends on the lengths alone.
 func (s String) Equal(t String) bool {
-	return subtle.ConstantTimeCompare([]byte(s.s), []byte(t.s)) == 1
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(t.Reveal())) == 1
 }
 
 // Fingerprint returns the first 12 hexadecimal digits of the secret's SHA-256, which identify a
 // random token without giving anything of it away; empty for the zero value.
 func (s String) Fingerprint() string {
-	if s.s == "" {
+	if s.IsZero() {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(s.s))
+	sum := sha256.Sum256([]byte(s.Reveal()))
 	return hex.EncodeToString(sum[:6])
 }
 
@@ -66,9 +75,11 @@ func (s *String) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
 	}
-	if err := json.Unmarshal(data, &s.s); err != nil {
-		return fmt.Errorf("reading a secret: not a JSON string")
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return errors.New("reading a secret: not a JSON string")
 	}
+	s.s = &text
 	return nil
 }
 
