@@ -1,0 +1,244 @@
+package quay
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/secret"
+)
+
+const (
+	userAgent = "quaygen" // a browser's name would be refused, docs/quay-contract.md 1.1
+
+	maxAnswer      = 1 << 20  // bytes of an answer
+	maxListAnswer  = 64 << 20 // bytes of a list: most have no pages
+	maxErrorAnswer = 64 << 10 // bytes read of an answer that is no success
+)
+
+// call is one request to Quay, sent once or several times.
+type call struct {
+	op, subject  string
+	method, path string
+	query        url.Values
+	body         any // sent as JSON; nil: none
+	as           identity
+	robot        Robot         // with asRobot
+	password     secret.String // with asRobot
+	lane         *lane         // nil: the client's calls
+	repeat       bool          // whether sending it again is safe and wanted
+	limit        int64         // bytes of a good answer; 0: maxAnswer
+
+	// explain, if set, may give a failed attempt its true name before it is decided whether to repeat.
+	explain func(context.Context, *APIError) *APIError
+}
+
+// identity is who a call is made as.
+type identity int
+
+const (
+	asToken identity = iota // the API token
+	asRobot                 // a robot, by its password
+	asNobody
+)
+
+// do sends a call until it succeeds, or must not be repeated. A good answer is decoded into out unless that is nil.
+func (c *Client) do(ctx context.Context, in call, out any) (Answer, error) {
+	attempts := 1
+	if in.repeat {
+		attempts = c.attempts
+	}
+	for n := 1; ; n++ {
+		answer, err := c.attempt(ctx, in, out)
+		if err == nil {
+			return answer, nil
+		}
+		if in.explain != nil {
+			err = in.explain(ctx, err)
+		}
+		if n >= attempts || !err.retryable() || ctx.Err() != nil {
+			return answer, err
+		}
+		if sleepUntil(ctx, time.Now().Add(delay(n, err))) != nil {
+			return answer, err
+		}
+	}
+}
+
+func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIError) {
+	fail := func(kind Kind, message string, cause error) *APIError {
+		return &APIError{Operation: in.op, Subject: in.subject, Kind: kind, Message: message, cause: cause}
+	}
+	pace := orDefault(in.lane, c.calls)
+	if err := pace.wait(ctx); err != nil {
+		return Answer{}, fail(KindRateLimited, "not sent: waiting for its turn: "+err.Error(), err)
+	}
+	var token secret.String
+	if in.as == asToken {
+		var err error
+		if token, err = c.token.get(); err != nil {
+			return Answer{}, fail(KindTokenRejected, oneLine(err.Error()), err)
+		}
+	}
+	attempt, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if !in.repeat {
+		attempt, cancel = sendOnce(attempt)
+		defer cancel()
+	}
+	req, secrets, err := c.request(attempt, in, token)
+	if err != nil {
+		return Answer{}, fail(KindInvalid, oneLine(err.Error()), nil)
+	}
+
+	sent := time.Now()
+	resp, body, err := c.send(req, in)
+	c.observed(in.op, resp, err, time.Since(sent))
+	answer := Answer{Sent: sent}
+	if resp != nil {
+		answer.Date = date(resp.Header)
+	}
+	switch {
+	case errors.Is(err, errTooLarge):
+		return answer, malformed(in, answer.Date, err.Error())
+	case err != nil:
+		message, cause := unreachable(ctx, attempt, err)
+		e := fail(KindUnreachable, oneLine(without(message, secrets)), cause)
+		e.Date = answer.Date
+		return answer, e
+	}
+	if e := understand(in, resp, body, out, secrets); e != nil {
+		c.learn(e, in, pace)
+		return answer, e
+	}
+	return answer, nil
+}
+
+// understand decodes a good answer, and classifies any other.
+func understand(in call, resp *http.Response, body []byte, out any, secrets []string) *APIError {
+	success := resp.StatusCode >= 200 && resp.StatusCode < 300
+	page := bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) // the success of something else than Quay's API
+	switch {
+	case !success || page:
+		return classify(in.op, in.subject, resp, body, secrets)
+	case out == nil || json.Unmarshal(body, out) == nil:
+		return nil
+	}
+	e := malformed(in, date(resp.Header), "it is not the JSON that was expected") // no more: errors of JSON quote it
+	e.Status = resp.StatusCode
+	return e
+}
+
+// learn draws the consequences of a failure for later calls.
+func (c *Client) learn(e *APIError, in call, pace *lane) {
+	switch e.Kind {
+	case KindRateLimited:
+		pace.pause(pauseAfter(e))
+	case KindTokenRejected:
+		if in.as == asToken {
+			c.token.rejected()
+		}
+	}
+}
+
+func (c *Client) request(ctx context.Context, in call, token secret.String) (*http.Request, []string, error) {
+	u := url.URL{Scheme: c.url.Scheme, Host: c.url.Host, Path: in.path, RawQuery: in.query.Encode()}
+	var body io.Reader
+	if in.body != nil {
+		data, err := json.Marshal(in.body)
+		if err != nil {
+			return nil, nil, fmt.Errorf("writing the request: %w", err)
+		}
+		if len(data) > maxAnswer {
+			return nil, nil, fmt.Errorf("the request has %d bytes; Quay takes %d", len(data), maxAnswer) // docs/quay-contract.md 2.2
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, in.method, u.String(), body)
+	if err != nil {
+		return nil, nil, errors.New("the request cannot be built")
+	}
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept", "application/json")
+	if in.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	switch in.as {
+	case asToken:
+		req.Header.Set("Authorization", "Bearer "+token.Reveal())
+		return req, []string{token.Reveal()}, nil
+	case asRobot:
+		password := in.password.Reveal()
+		req.SetBasicAuth(in.robot.Username(), password)
+		pair := base64.StdEncoding.EncodeToString([]byte(in.robot.Username() + ":" + password))
+		return req, []string{pair, password}, nil
+	}
+	return req, nil, nil
+}
+
+var errTooLarge = errors.New("the answer is too large")
+
+// send returns the answer with its whole body, or of an answer that is no success its first part.
+func (c *Client) send(req *http.Request, in call) (*http.Response, []byte, error) {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
+		// A cut or endless error page still has its status, which is all that must be known.
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorAnswer))
+		return resp, body, nil
+	}
+	limit := orDefault(in.limit, maxAnswer)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil:
+		return resp, nil, fmt.Errorf("reading the answer: %w", err)
+	case int64(len(body)) > limit:
+		return resp, nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
+	}
+	return resp, body, nil
+}
+
+func (c *Client) observed(op string, resp *http.Response, err error, elapsed time.Duration) {
+	if c.observe == nil {
+		return
+	}
+	code := "error"
+	if err == nil {
+		code = strconv.Itoa(resp.StatusCode)
+	}
+	c.observe(op, code, elapsed)
+}
+
+// unreachable tells of a failure of the transport: without the URL, which operation and subject tell already, and
+// without passing the end of one attempt off as the end of the caller's context.
+func unreachable(caller, attempt context.Context, err error) (message string, cause error) {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	switch {
+	case context.Cause(attempt) == errReplayed:
+		return errReplayed.Error(), errReplayed
+	case caller.Err() != nil:
+		return caller.Err().Error(), caller.Err()
+	case attempt.Err() != nil:
+		return "timed out", nil
+	}
+	return err.Error(), err
+}
+
+// malformed is the error for a good status whose answer is not what was asked for.
+func malformed(in call, date time.Time, message string) *APIError {
+	return &APIError{Operation: in.op, Subject: in.subject, Kind: KindMalformed, Message: message, Date: date}
+}
