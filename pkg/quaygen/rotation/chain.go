@@ -1,0 +1,98 @@
+package rotation
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// chain is one configured robot at work. The memory belongs to the organization's loop, which lends it to one
+// worker at a time; everything others read is published through atomics.
+type chain struct {
+	registry string
+	memory   *Memory
+
+	failed  map[string]error // steps that failed in this sync: not tried again before the next
+	tried   map[string]bool  // reads and logins done in this sync: they show nothing new before the next
+	orders  []*order         // asked for by operators, waiting for the loop; guarded by the organization's mu
+	working []*order         // taken up by the loop
+
+	spec   atomic.Pointer[Spec] // as configured now; the memory follows at the next list
+	lease  atomic.Pointer[Lease]
+	status atomic.Pointer[Status]
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at each publication of lease or status
+}
+
+// Status is what is known of a robot, for people and metrics. It holds no secret.
+type Status struct {
+	Name     string
+	Registry string
+	Spec     Spec
+	Plan     Plan
+	At       time.Time // Quay's time of the list it rests on; zero: none yet
+	Current  int64     // the generation served; -1: none
+	Why      string    // why none is served, or what is wrong with Quay
+	Trouble  bool      // the last list failed
+	Refused  bool      // Quay refuses this installation
+	Failures []string  // steps that failed in the last sync
+}
+
+func newChain(spec Spec, registry string) *chain {
+	c := &chain{registry: registry, memory: NewMemory(spec), failed: map[string]error{}, tried: map[string]bool{}, changed: make(chan struct{})}
+	c.spec.Store(&spec)
+	return c
+}
+
+// publish makes what the memory now knows visible to readers.
+func (c *chain) publish(plan Plan) {
+	m := c.memory
+	g, validity, _ := m.servable()
+	if g == nil {
+		c.lease.Store(nil)
+	} else {
+		credential := m.credential(g, c.registry, plan.Warnings)
+		if old := c.lease.Load(); old != nil && old.Credential.equal(credential) {
+			credential = old.Credential
+		}
+		c.lease.Store(&Lease{Credential: credential, sent: m.sent, validity: validity})
+	}
+	c.publishStatus(plan, nil)
+}
+
+// publishStatus tells readers how things stand. With trouble the lease stays what it was: it ends by itself.
+func (c *chain) publishStatus(plan Plan, trouble error) {
+	m := c.memory
+	status := &Status{Name: m.spec.Name, Registry: c.registry, Spec: m.spec, Plan: plan, At: m.at, Current: -1}
+	g, _, why := m.servable()
+	status.Why = why
+	if g != nil {
+		status.Current = g.Number
+	}
+	for _, step := range slices.Sorted(maps.Keys(c.failed)) {
+		status.Failures = append(status.Failures, step+": "+c.failed[step].Error())
+		status.Refused = status.Refused || g == nil && refused(c.failed[step])
+	}
+	if g == nil && len(status.Failures) > 0 {
+		status.Why += "; " + strings.Join(status.Failures, "; ")
+	}
+	if trouble != nil {
+		status.Why, status.Trouble, status.Refused = trouble.Error(), true, refused(trouble)
+	}
+	c.status.Store(status)
+	c.mu.Lock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+	c.mu.Unlock()
+}
+
+// wait returns a channel that is closed at the next publication. Take it before looking.
+func (c *chain) wait() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}

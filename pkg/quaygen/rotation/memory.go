@@ -1,0 +1,294 @@
+package rotation
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+	"github.com/quaygen/quaygen/pkg/quaygen/secret"
+)
+
+// Memory is what one process knows of one robot's chain of generations. It is filled from lists ([Memory.Observe])
+// and from the answers to the process's own calls. Losing it is safe: a fresh Memory only waits longer before it
+// deletes. A Memory is not safe for concurrent use.
+type Memory struct {
+	spec   Spec
+	wanted Wanted
+
+	at       time.Time // Quay's time of the last list; zero before the first
+	sent     time.Time // when that list was sent, local
+	lists    int
+	highest  int64 // of all numbers ever seen, asked for or created; -1: none (rule 5)
+	gens     map[int64]*generation
+	trouble  time.Time // Quay's time up to which lists failed or Quay was read-only (rule 17)
+	troubled bool      // there was trouble since the last list
+	frozen   string    // why nothing may be created or deleted now; "": it may (rule 1)
+	noAccess bool      // Quay does not record last_accessed (rule 17)
+
+	forced   bool                 // a rotation was asked for
+	revoke   *revocation          // a revocation is under way
+	unlisted map[string]time.Time // extra grant or team → Quay's time when this process first saw it unlisted (rule 11)
+}
+
+// A revocation ends every generation up to through (rule 21).
+type revocation struct{ through int64 }
+
+type generation struct {
+	sighting
+	present bool      // in the last list
+	missing time.Time // Quay's time of the first list without it since it was last present
+	gone    bool      // its absence is believed; never served again, even if it comes back (rules 6 and 14)
+	late    bool      // created by this process, but too late to be sure that the name was unused (rule 4)
+
+	roles     map[string]quay.Role // as granted by this process or read back; nil: not known
+	rolesRead time.Time            // Quay's time of the last read-back; zero: never
+	token     secret.String
+	tokenRead time.Time // Quay's time when the token was last read
+
+	proof       proof
+	proofAt     time.Time // Quay's time of the last own login
+	proofReason string    // why it failed
+
+	published bool
+	alarm     string        // why it was published without an own proof, if that is worrying
+	accessed  time.Time     // Quay's time when last_accessed was first seen set
+	evident   time.Time     // Quay's time since when rule 9b has held without interruption
+	regarded  time.Duration // listing time for which this process has regarded it as published (rule 16)
+	served    time.Duration // listing time for which it was what this process serves
+	serving   bool
+}
+
+type proof int
+
+const (
+	unproven proof = iota
+	proven
+	denied // logged in, but pull was not granted everywhere
+	failed // the login was refused or did not happen
+)
+
+// NewMemory returns a memory that knows nothing.
+func NewMemory(spec Spec) *Memory {
+	return &Memory{spec: spec, highest: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}}
+}
+
+// SetSpec changes what the robot shall be, for a new configuration. What was seen and published stays known.
+func (m *Memory) SetSpec(spec Spec) { m.spec = spec }
+
+// Observe takes in a list and what the configuration's permissions come to now, and advances the clocks that run
+// in listing time: time between two lists counts for at most one sync interval (rule 16).
+func (m *Memory) Observe(l Listing, wanted Wanted) {
+	m.wanted = wanted
+	first := m.at.IsZero()
+	elapsed := time.Duration(0)
+	if !first {
+		elapsed = min(max(0, l.At.Sub(m.at)), m.spec.Sync)
+	}
+	if first || m.troubled {
+		m.trouble, m.troubled = l.At, false // whatever happened lasted until now, for all this process knows
+	}
+	for _, g := range m.gens {
+		if g.published && g.present {
+			g.regarded += elapsed
+		}
+		if g.serving {
+			g.served += elapsed
+		}
+	}
+	m.at, m.sent = l.At, l.Sent
+	m.lists++
+	m.merge(sight(m.spec, l))
+	m.noteUnlisted()
+	m.evaluate()
+}
+
+func (m *Memory) merge(seen []sighting) {
+	for _, g := range m.gens {
+		g.present = false
+	}
+	for _, s := range seen {
+		m.highest = max(m.highest, s.Number) // unmarked ones included
+		g := m.gens[s.Number]
+		if g == nil {
+			g = &generation{}
+			m.gens[s.Number] = g
+		}
+		if g.Created.IsZero() || g.Created.Equal(s.Created) {
+			g.roles = keep(g.roles, s.Grants)
+		} else {
+			// The same name with another creation time is another robot: nothing known of the old one holds.
+			*g = generation{gone: true}
+		}
+		if m.spec.Strategy == None {
+			g.gone = false // the name is all there is; whoever made it anew meant it
+		}
+		g.sighting, g.present, g.missing = s, true, time.Time{}
+		if !s.Token.IsZero() {
+			g.token, g.tokenRead = s.Token, m.at
+		}
+		if !s.LastAccessed.IsZero() && g.accessed.IsZero() {
+			g.accessed = m.at
+		}
+		if !g.accessed.IsZero() && g.proof == unproven {
+			g.late = false // somebody published it; it is theirs now
+		}
+	}
+	for _, g := range m.gens {
+		switch {
+		case g.present || g.gone:
+		case g.missing.IsZero():
+			g.missing = m.at
+		case m.at.Sub(g.missing) > m.spec.Safety.Settle: // rule 6
+			g.gone, g.published, g.serving, g.regarded, g.served = true, false, false, 0, 0
+		}
+	}
+}
+
+// keep drops the roles on repositories that are no longer granted.
+func keep(roles map[string]quay.Role, grants []string) map[string]quay.Role {
+	for repository := range roles {
+		if _, ok := slices.BinarySearch(grants, repository); !ok {
+			delete(roles, repository)
+		}
+	}
+	return roles
+}
+
+// noteUnlisted keeps, for each grant that only people asked for, since when this process has seen it unlisted (rule 11).
+func (m *Memory) noteUnlisted() {
+	extra := map[string]bool{}
+	for _, g := range m.gens {
+		if !g.present || !g.Owned && m.spec.Strategy != None {
+			continue
+		}
+		for _, key := range m.extras(g) {
+			extra[key] = true
+			if _, ok := m.unlisted[key]; !ok {
+				m.unlisted[key] = m.at
+			}
+		}
+	}
+	for key := range m.unlisted {
+		if !extra[key] {
+			delete(m.unlisted, key)
+		}
+	}
+}
+
+// Trouble records that a list failed or that Quay answered read-only: while it does not record logins, an old
+// last_accessed says nothing (rule 17).
+func (m *Memory) Trouble() { m.troubled = true }
+
+// SetFrozen says why nothing may be created or deleted for now, or with "" that it may (rule 1).
+func (m *Memory) SetFrozen(why string) { m.frozen = why }
+
+// SetNoAccessTimes says whether Quay records last_accessed at all (rule 17).
+func (m *Memory) SetNoAccessTimes(off bool) { m.noAccess = off }
+
+// Created records the answer to the creation of generation n. late says that the answer came later than the step
+// deadline after the list that the creation rested on (rule 4).
+func (m *Memory) Created(n int64, info quay.RobotInfo, late bool) {
+	m.highest = max(m.highest, n)
+	m.forced = false
+	m.gens[n] = &generation{
+		sighting: sighting{Number: n, Robot: info.Robot, Created: info.Created, Owned: true, Timing: m.spec.timing()},
+		token:    info.Token, late: late, roles: map[string]quay.Role{},
+	}
+}
+
+// Taken records that the name of generation n exists although no list showed it yet, so that the next number is higher.
+func (m *Memory) Taken(n int64) { m.highest = max(m.highest, n) }
+
+// Granted records that generation n was granted role on repository, or that its grant was removed (RoleUnknown).
+func (m *Memory) Granted(n int64, repository string, role quay.Role) {
+	g := m.gens[n]
+	if g == nil {
+		return
+	}
+	if g.roles == nil {
+		g.roles = map[string]quay.Role{}
+	}
+	if role == quay.RoleUnknown {
+		delete(g.roles, repository)
+		return
+	}
+	g.roles[repository] = role
+}
+
+// RolesRead records all direct grants of generation n, as read back at Quay's time of the last list.
+func (m *Memory) RolesRead(n int64, roles map[string]quay.Role) {
+	if g := m.gens[n]; g != nil {
+		g.roles, g.rolesRead = roles, m.at
+		m.evaluate()
+	}
+}
+
+// TokenRead records the token of generation n.
+func (m *Memory) TokenRead(n int64, token secret.String) {
+	if g := m.gens[n]; g != nil {
+		g.token, g.tokenRead = token, m.at
+		m.evaluate()
+	}
+}
+
+// Proved records an own login as generation n: at is the Date of the answer, reason says why it proves nothing, ""
+// that pull was granted on all that was asked. A proof past the window comes too late to publish (rule 12).
+func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
+	g := m.gens[n]
+	if g == nil {
+		return
+	}
+	g.proofAt, g.proofReason = at, reason
+	switch {
+	case reason == "" && !g.published && !m.noAccess && at.Sub(g.Created) > g.Timing.window():
+		g.proof, g.proofReason = failed, "the proof came later than created + max - overlap"
+	case reason == "":
+		g.proof = proven
+	case loggedIn:
+		g.proof = denied
+	default:
+		g.proof = failed
+	}
+	m.evaluate()
+}
+
+// Force asks for a rotation now.
+func (m *Memory) Force() { m.forced = true }
+
+// Revoke asks for the end of every generation up to through (rule 21). The named generation counts as seen.
+func (m *Memory) Revoke(through int64) {
+	m.highest = max(m.highest, through)
+	m.revoke = &revocation{through: through}
+}
+
+// Revoked reports whether no generation up to through exists any more, by rule 6.
+func (m *Memory) Revoked(through int64) bool {
+	for n, g := range m.gens {
+		if n <= through && g.Owned && (g.present || !g.gone) {
+			return false
+		}
+	}
+	return m.lists > 0
+}
+
+// needsToken reports whether a token will have to be read after the next list.
+func (m *Memory) needsToken() bool {
+	if m.at.IsZero() {
+		return true
+	}
+	g := m.published()
+	return g != nil && (g.token.IsZero() || m.spec.Strategy == None)
+}
+
+// ascending returns the generations that count as existing, lowest number first.
+func (m *Memory) ascending() []*generation {
+	var out []*generation
+	for _, g := range m.gens {
+		if g.present || !g.gone {
+			out = append(out, g)
+		}
+	}
+	slices.SortFunc(out, func(a, b *generation) int { return cmp.Compare(a.Number, b.Number) })
+	return out
+}

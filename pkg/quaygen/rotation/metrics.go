@@ -1,0 +1,100 @@
+package rotation
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are those of the engine. Robots appear as labels under their configured names only.
+type metrics struct {
+	engine *Engine
+
+	rotations *prometheus.CounterVec
+	drift     *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+
+	generation, created, next, generations, sync, up *prometheus.Desc
+}
+
+func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		engine:      engine,
+		rotations:   counter("quaygen_rotations_total", "Generations published, retired or given up here, by outcome.", "name", "outcome"),
+		drift:       counter("quaygen_permission_drift_total", "Grants and team memberships of published generations that were mended.", "name"),
+		failures:    counter("quaygen_step_failures_total", "Steps that failed, by kind; they are tried again at the next sync.", "name", "step"),
+		generation:  prometheus.NewDesc("quaygen_robot_generation", "The generation served; absent while none is.", []string{"name"}, nil),
+		created:     prometheus.NewDesc("quaygen_robot_created_timestamp_seconds", "When the generation served was created, in Quay's time.", []string{"name"}, nil),
+		next:        prometheus.NewDesc("quaygen_robot_next_rotation_timestamp_seconds", "When the next rotation is due, in Quay's time.", []string{"name"}, nil),
+		generations: prometheus.NewDesc("quaygen_robot_generations", "Generations that exist in Quay, by state.", []string{"name", "state"}, nil),
+		sync:        prometheus.NewDesc("quaygen_quay_last_sync_timestamp_seconds", "When the organization was last listed; absent before the first time.", []string{"registry", "organization"}, nil),
+		up:          prometheus.NewDesc("quaygen_quay_sync_ok", "Whether the last attempt to list the organization succeeded.", []string{"registry", "organization"}, nil),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m, m.rotations, m.drift, m.failures)
+	}
+	return m
+}
+
+func (m *metrics) failed(name string, a Action) { m.failures.WithLabelValues(name, a.String()).Inc() }
+
+func (m *metrics) did(memory *Memory, s Step) {
+	name := memory.spec.Name
+	switch s.Action {
+	case Prove:
+		m.rotations.WithLabelValues(name, "published").Inc()
+	case Delete:
+		outcome := "retired"
+		if s.Unused {
+			outcome = "given_up"
+		}
+		m.rotations.WithLabelValues(name, outcome).Inc()
+	case Grant, Ungrant, Join, Leave:
+		if g := memory.gens[s.Generation]; g != nil && g.published {
+			m.drift.WithLabelValues(name).Inc()
+		}
+	}
+}
+
+// Describe sends what Collect makes up on the spot.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.generation, m.created, m.next, m.generations, m.sync, m.up} {
+		ch <- d
+	}
+}
+
+var states = []State{StateCurrent, StatePending, StateDraining, StateStray, StateConflict, StateMissing}
+
+// Collect reads the published statuses; it takes no lock that a rotation holds.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, s := range m.engine.Statuses() {
+		count := map[State]int{}
+		for _, g := range s.Plan.Generations {
+			count[g.State]++
+			if g.Number == s.Current && g.State == StateCurrent {
+				gauge(m.generation, float64(g.Number), s.Name)
+				gauge(m.created, float64(g.Created.Unix()), s.Name)
+			}
+		}
+		for _, state := range states {
+			gauge(m.generations, float64(count[state]), s.Name, string(state))
+		}
+		if !s.Plan.Next.IsZero() {
+			gauge(m.next, float64(s.Plan.Next.Unix()), s.Name)
+		}
+	}
+	for _, h := range m.engine.Health() {
+		up := 0.0
+		if h.Err == nil {
+			up = 1
+		}
+		gauge(m.up, up, h.Registry, h.Owner.Name())
+		if !h.At.IsZero() {
+			gauge(m.sync, float64(h.At.Unix()), h.Registry, h.Owner.Name())
+		}
+	}
+}

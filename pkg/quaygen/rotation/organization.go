@@ -1,0 +1,334 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+)
+
+// An organization is one namespace of one Quay, listed and worked on by one loop.
+type organization struct {
+	engine *Engine
+	key    organizationKey
+	log    *slog.Logger
+	cancel context.CancelFunc // ends the loop; guarded by the engine's mu
+	health atomic.Pointer[Health]
+	kick   chan struct{} // capacity 1: sync now
+
+	mu     sync.Mutex // guards what follows, and each chain's orders
+	client *quay.Client
+	chains map[string]*chain
+
+	// What follows belongs to the loop.
+	syncs    int
+	at       time.Time // Quay's time of the last list
+	sent     time.Time // local time of the last list
+	frozen   string
+	agreed   int // lists in a row whose times agree
+	resolver resolver
+	checked  int // the sync in which the token was last found sufficient; 0: never
+	audited  int // the sync in which roles were last read back
+}
+
+// How many syncs pass between two looks at what rarely changes.
+const rareSyncs = 20
+
+// How many Quay calls for different robots are under way at once: calls take about 0.4 s each, and the client's
+// limiter sets the pace.
+const workers = 4
+
+// deleteFresh is how old the list may be that a deletion rests on; it is taken immediately before (rule 16).
+const deleteFresh = 5 * time.Second
+
+// Passes bounds how often one sync lists again because something was done.
+const maxPasses = 50
+
+func newOrganization(e *Engine, key organizationKey) *organization {
+	return &organization{
+		engine: e, key: key, log: e.config.Log.With("registry", key.registry, "organization", key.owner.Name()),
+		kick: make(chan struct{}, 1), chains: map[string]*chain{}, resolver: newResolver(key.owner),
+	}
+}
+
+// apply sets the robots to look after and returns their chains by name.
+func (o *organization) apply(robots []Assignment) map[string]*chain {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	known := map[quay.Robot]*chain{}
+	for _, c := range o.chains {
+		if spec := c.spec.Load(); spec.Strategy == Overlap || spec.Strategy == None {
+			known[spec.Base] = c
+		}
+	}
+	chains := map[string]*chain{}
+	for _, a := range robots {
+		o.client = a.Client
+		c := known[a.Spec.Base]
+		if c == nil || c.spec.Load().Strategy != a.Spec.Strategy || c.spec.Load().Instance != a.Spec.Instance {
+			c = newChain(a.Spec, a.Registry)
+		} else {
+			delete(known, a.Spec.Base)
+			spec := a.Spec
+			c.spec.Store(&spec)
+		}
+		chains[a.Spec.Name] = c
+	}
+	for name, c := range o.chains {
+		if chains[name] != c {
+			c.lose()
+		}
+	}
+	o.chains = chains
+	o.poke()
+	return chains
+}
+
+// lose ends the orders of a chain that is no longer looked after.
+func (c *chain) lose() {
+	for _, ord := range c.orders {
+		ord.result <- ErrOrderLost
+	}
+	c.orders = nil
+}
+
+func (o *organization) stop() {
+	if o.cancel != nil {
+		o.cancel()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.chains {
+		c.lose()
+	}
+}
+
+func (o *organization) poke() {
+	select {
+	case o.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (o *organization) take(c *chain, ord *order) {
+	o.mu.Lock()
+	c.orders = append(c.orders, ord)
+	o.mu.Unlock()
+	o.poke()
+}
+
+// snapshot returns the chains to work on, with their orders taken up and their settings brought up to date.
+func (o *organization) snapshot() ([]*chain, *quay.Client) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	chains := make([]*chain, 0, len(o.chains))
+	for _, c := range o.chains { // in random order, so that replicas do not queue for the same robot
+		c.memory.SetSpec(*c.spec.Load())
+		c.working = append(c.working, c.orders...)
+		c.orders = nil
+		chains = append(chains, c)
+	}
+	return chains, o.client
+}
+
+func (o *organization) loop(ctx context.Context) {
+	for {
+		interval := o.sync(ctx)
+		// Never more than the sync interval from one list to the next, since more would not count (rule 16).
+		wait := time.Duration(float64(interval) * (0.9 + 0.1*rand.Float64())) //nolint:gosec // jitter, not a secret
+		timer := time.NewTimer(max(0, wait-time.Since(o.sent)))
+		if o.sent.IsZero() || time.Since(o.sent) >= wait {
+			timer.Reset(wait) // the last list failed; sent is that of an earlier one
+		}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			o.finish()
+			return
+		case <-timer.C:
+		case <-o.kick:
+			timer.Stop()
+		}
+	}
+}
+
+// finish tells those who still wait that nothing will come.
+func (o *organization) finish() {
+	chains, _ := o.snapshot()
+	for _, c := range chains {
+		for _, ord := range c.working {
+			ord.result <- ErrOrderLost
+		}
+		c.working = nil
+	}
+}
+
+// sync lists and works until nothing is left to do now, and returns the interval to the next sync.
+func (o *organization) sync(ctx context.Context) time.Duration {
+	o.syncs++
+	interval := time.Minute
+	chains, client := o.snapshot()
+	for _, c := range chains {
+		clear(c.failed)
+		clear(c.tried)
+		interval = min(interval, c.memory.spec.Sync)
+	}
+	o.resolver.begin(o.syncs)
+	for range maxPasses {
+		if ctx.Err() != nil {
+			return interval
+		}
+		again, err := o.pass(ctx, client, chains)
+		if err != nil {
+			o.trouble(ctx, chains, err)
+			return interval
+		}
+		if !again {
+			break
+		}
+		chains, client = o.snapshot()
+	}
+	return interval
+}
+
+func (o *organization) trouble(ctx context.Context, chains []*chain, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	health := Health{Registry: o.key.registry, Owner: o.key.owner, Err: err}
+	if old := o.health.Load(); old != nil {
+		health.At = old.At
+		if old.Err == nil || old.Err.Error() != err.Error() {
+			o.log.Error("working with Quay failed", "error", err)
+		}
+	} else {
+		o.log.Error("working with Quay failed", "error", err)
+	}
+	o.health.Store(&health)
+	for _, c := range chains {
+		c.memory.Trouble()
+		var plan Plan
+		if s := c.status.Load(); s != nil {
+			plan = s.Plan
+		}
+		c.publishStatus(plan, err)
+	}
+}
+
+// pass lists once, plans for every robot and performs what that list allows. again says that something was done, so
+// that another list may show more to do.
+func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*chain) (again bool, err error) {
+	listing, err := o.list(ctx, client, chains)
+	if err != nil {
+		return false, err
+	}
+	if err := o.checkToken(ctx, client); err != nil {
+		return false, err
+	}
+	o.resolver.look(ctx, client, o.log)
+	o.compareClocks(listing)
+	o.resolver.seen(listing)
+	plans := make([]Plan, len(chains))
+	for i, c := range chains {
+		c.memory.SetFrozen(o.frozen)
+		c.memory.SetNoAccessTimes(o.resolver.noAccessTimes)
+		c.memory.Observe(listing, o.resolver.resolve(ctx, client, c.memory.spec))
+		c.work()
+		plans[i] = c.memory.Plan()
+		c.publish(plans[i])
+	}
+	o.health.Store(&Health{Registry: o.key.registry, Owner: o.key.owner, At: listing.Sent})
+	worked := o.perform(ctx, client, listing, chains, plans)
+	again = worked || o.audit(ctx, client, listing, chains)
+	for i, c := range chains {
+		if again {
+			plans[i] = c.memory.Plan()
+		}
+		c.publish(plans[i])
+	}
+	return again, nil
+}
+
+// list takes the organization's list, with the tokens where that saves many single reads.
+func (o *organization) list(ctx context.Context, client *quay.Client, chains []*chain) (Listing, error) {
+	tokens := 0
+	for _, c := range chains {
+		if c.memory.needsToken() {
+			tokens++
+		}
+	}
+	robots, answer, err := client.ListRobots(ctx, o.key.owner, quay.ListOptions{Token: tokens > 3, Permissions: true})
+	if err != nil {
+		return Listing{}, fmt.Errorf("listing the robots of %s: %w", o.key.owner, err)
+	}
+	if answer.Date.IsZero() {
+		return Listing{}, fmt.Errorf("listing the robots of %s: the answer has no Date, and only Quay's own time can be trusted", o.key.owner)
+	}
+	for _, r := range robots {
+		if !r.HasPermissions {
+			return Listing{}, fmt.Errorf("listing the robots of %s: permissions are not shown; the API token needs the scope org:admin of an administrator of %[1]s: %w", o.key.owner, quay.ErrForbidden)
+		}
+	}
+	if len(robots) == 0 {
+		// With full superuser access the robots of an organization that does not exist are an empty list.
+		exists, err := client.OrganizationExists(ctx, o.key.owner)
+		switch {
+		case err != nil:
+			return Listing{}, fmt.Errorf("looking for %s: %w", o.key.owner, err)
+		case !exists:
+			return Listing{}, fmt.Errorf("%s does not exist in Quay: %w", o.key.owner, quay.ErrNotFound)
+		}
+	}
+	return Listing{At: answer.Date, Sent: answer.Sent, Robots: robots}, nil
+}
+
+// checkToken makes sure that the API token allows what will be needed, rather than finding out in the middle.
+func (o *organization) checkToken(ctx context.Context, client *quay.Client) error {
+	if o.checked > 0 && o.syncs-o.checked < rareSyncs {
+		return nil
+	}
+	if err := client.CheckToken(ctx, o.key.owner); err != nil {
+		return fmt.Errorf("checking the API token for %s: %w", o.key.owner, err)
+	}
+	o.checked = o.syncs
+	return nil
+}
+
+// compareClocks stops creation and deletion while Quay's time and the time that passed here disagree, until two lists
+// in a row agree again (rule 1).
+func (o *organization) compareClocks(l Listing) {
+	defer func() { o.at, o.sent = l.At, l.Sent }()
+	if o.at.IsZero() {
+		return
+	}
+	here, there := l.Sent.Sub(o.sent), l.At.Sub(o.at)
+	drift := (there - here).Abs()
+	// The Date header counts whole seconds, on both lists.
+	if drift > o.clockAllowance()+2*time.Second {
+		o.agreed = 0
+		o.frozen = fmt.Sprintf("between two lists Quay's clock moved by %v while %v passed here", there, here.Round(time.Second))
+		o.log.Error("nothing is created or deleted until the clocks agree again", "reason", o.frozen)
+		return
+	}
+	if o.frozen == "" {
+		return
+	}
+	if o.agreed++; o.agreed >= 2 {
+		o.frozen = ""
+		o.log.Info("the clocks agree again")
+	}
+}
+
+func (o *organization) clockAllowance() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.chains {
+		return c.spec.Load().Safety.ClockAllowance
+	}
+	return DefaultSafety().ClockAllowance
+}

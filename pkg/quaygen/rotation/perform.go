@@ -1,0 +1,229 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+)
+
+// perform does the planned steps, deletions first while the list is fresh enough for them, then what publishes, then
+// what creates (rule 24). It reports whether anything was done that another list may show.
+func (o *organization) perform(ctx context.Context, client *quay.Client, l Listing, chains []*chain, plans []Plan) bool {
+	if len(chains) == 0 {
+		return false
+	}
+	deadline := chains[0].memory.spec.Safety.StepDeadline
+	var worked atomic.Bool
+	for _, batch := range []struct {
+		has    func(Action) bool
+		within time.Duration // of sending the list
+	}{
+		{func(a Action) bool { return a == Delete }, min(deleteFresh, deadline)},
+		{func(a Action) bool { return a < Create }, deadline},
+		{func(a Action) bool { return a == Create }, deadline},
+	} {
+		var group errgroup.Group
+		group.SetLimit(workers)
+		for i, c := range chains {
+			steps := slices.DeleteFunc(slices.Clone(plans[i].Steps), func(s Step) bool {
+				return !batch.has(s.Action) || o.engine.config.MintOnly && !c.memory.mints(s)
+			})
+			if len(steps) == 0 {
+				continue
+			}
+			group.Go(func() error {
+				if o.work(ctx, client, l, c, steps, batch.within) {
+					worked.Store(true)
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // what failed is kept with each chain
+	}
+	return worked.Load()
+}
+
+// mints reports whether a step serves to have a first credential, and nothing else.
+func (m *Memory) mints(s Step) bool {
+	switch s.Action {
+	case Delete, Ungrant, Leave:
+		return false
+	case Create:
+		return m.published() == nil
+	}
+	return true
+}
+
+// work does steps of one robot in turn, as long as the list they rest on is younger than within (rule 3).
+func (o *organization) work(ctx context.Context, client *quay.Client, l Listing, c *chain, steps []Step, within time.Duration) (worked bool) {
+	for _, s := range steps {
+		key := s.String()
+		if c.failed[key] != nil || c.tried[key] {
+			continue
+		}
+		if ctx.Err() != nil || elapsed(l.Sent) >= within {
+			break
+		}
+		if s.Action == Prove || s.Action == ReadRoles || s.Action == ReadToken {
+			c.tried[key] = true
+		}
+		did, err := o.do(ctx, client, c.memory, l, s)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return worked
+		default:
+			c.failed[key] = err
+			if errors.Is(err, quay.ErrReadOnly) {
+				c.memory.Trouble() // logins are not recorded meanwhile
+			}
+			o.engine.metrics.failed(c.memory.spec.Name, s.Action)
+			o.log.Warn("a step failed", "robot", c.memory.spec.Name, "step", key, "error", err)
+		}
+		if did {
+			worked = true
+			o.engine.metrics.did(c.memory, s)
+			o.log.Info(s.Action.String(), "robot", c.memory.spec.Name, "step", key, "why", s.Why)
+		}
+	}
+	return worked
+}
+
+// do performs one step and tells the memory. did says that Quay, or what is known of it, changed.
+func (o *organization) do(ctx context.Context, client *quay.Client, m *Memory, l Listing, s Step) (did bool, err error) {
+	switch s.Action {
+	case Create:
+		return o.create(ctx, client, m, l, s)
+	case Delete:
+		return o.delete(ctx, client, s)
+	case Grant, Ungrant:
+		return o.grant(ctx, client, m, s)
+	case Join:
+		return true, client.AddTeamMember(ctx, o.key.owner, s.Team, s.Robot)
+	case Leave:
+		return true, client.RemoveTeamMember(ctx, o.key.owner, s.Team, s.Robot)
+	case ReadToken:
+		return o.readToken(ctx, client, m, s)
+	case ReadRoles:
+		roles, err := o.resolver.roles(ctx, client, s.Robot, m.gens[s.Generation].Grants)
+		if err != nil {
+			return false, err
+		}
+		m.RolesRead(s.Generation, roles)
+		return true, nil
+	case Prove:
+		return o.prove(ctx, client, m, s)
+	}
+	return false, fmt.Errorf("internal error: no way to perform %v", s.Action)
+}
+
+func (o *organization) create(ctx context.Context, client *quay.Client, m *Memory, l Listing, s Step) (bool, error) {
+	mark := marker{Instance: m.spec.Instance, Robot: m.spec.Base.Short(), Generation: s.Generation, Timing: m.spec.timing()}
+	info, _, err := client.CreateRobot(ctx, s.Robot, quay.CreateOptions{Description: mark.String(), Metadata: mark.metadata()})
+	switch {
+	case err == nil:
+		late := elapsed(l.Sent) >= m.spec.Safety.StepDeadline
+		m.Created(s.Generation, info, late)
+		return true, nil
+	case errors.Is(err, quay.ErrRobotExists):
+		m.Taken(s.Generation) // another replica was first: the next list shows what it made
+		return true, nil
+	case errors.Is(err, quay.ErrUnreachable), errors.Is(err, quay.ErrUnavailable), errors.Is(err, quay.ErrMalformed):
+		// It may have been created, or be created yet. The next list tells; until then its number is not tried again.
+		if m.spec.Strategy == Overlap {
+			m.Taken(s.Generation)
+		}
+	}
+	return false, err
+}
+
+func (o *organization) delete(ctx context.Context, client *quay.Client, s Step) (bool, error) {
+	if s.Unused {
+		info, _, err := client.GetRobot(ctx, s.Robot)
+		switch {
+		case errors.Is(err, quay.ErrRobotMissing):
+			return true, nil
+		case err != nil:
+			return false, err
+		case !info.LastAccessed.IsZero():
+			return false, nil // somebody uses it after all; the next list shows it
+		}
+	}
+	// What Quay answers is not believed either way: gone is what lists no longer show (rule 18).
+	_, err := client.DeleteRobot(ctx, s.Robot)
+	if errors.Is(err, quay.ErrRobotMissing) {
+		return true, nil
+	}
+	return err == nil, err
+}
+
+func (o *organization) grant(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
+	repository, err := quay.NewRepository(o.key.owner, s.Repository)
+	if err != nil {
+		return false, err
+	}
+	if s.Action == Ungrant {
+		if err := client.RemoveGrant(ctx, repository, s.Robot); err != nil && !errors.Is(err, quay.ErrNoPermission) {
+			return false, err
+		}
+		m.Granted(s.Generation, s.Repository, quay.RoleUnknown)
+		return true, nil
+	}
+	if err := client.SetGrant(ctx, repository, s.Robot, s.Role); err != nil {
+		return false, err
+	}
+	m.Granted(s.Generation, s.Repository, s.Role)
+	return true, nil
+}
+
+func (o *organization) readToken(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
+	info, _, err := client.GetRobot(ctx, s.Robot)
+	if err != nil {
+		return false, err
+	}
+	if info.Token.IsZero() {
+		return false, fmt.Errorf("the API token does not show robots' tokens; it must be that of an administrator of %s: %w", o.key.owner, quay.ErrForbidden)
+	}
+	g := m.gens[s.Generation]
+	changed := !g.token.Equal(info.Token)
+	m.TokenRead(s.Generation, info.Token)
+	return changed, nil
+}
+
+func (o *organization) prove(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
+	g := m.gens[s.Generation]
+	if g.token.IsZero() {
+		if _, err := o.readToken(ctx, client, m, s); err != nil {
+			return false, err
+		}
+	}
+	repositories := make([]quay.Repository, 0, len(s.Proof))
+	for _, name := range s.Proof {
+		repository, err := quay.NewRepository(o.key.owner, name)
+		if err != nil {
+			return false, err
+		}
+		repositories = append(repositories, repository)
+	}
+	result, err := client.Login(ctx, s.Robot, g.token, repositories)
+	if err != nil {
+		m.Proved(s.Generation, m.at, false, err.Error())
+		return false, err
+	}
+	for _, name := range s.Proof {
+		if !result.Pull[name] {
+			err := fmt.Errorf("pull from %s/%s is not granted, although the grant is there", o.key.owner, name)
+			m.Proved(s.Generation, result.Date, true, err.Error())
+			return false, err
+		}
+	}
+	m.Proved(s.Generation, result.Date, true, "")
+	return true, nil
+}

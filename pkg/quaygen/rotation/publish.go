@@ -1,0 +1,192 @@
+package rotation
+
+import (
+	"strings"
+	"time"
+)
+
+// eligible reports whether g may ever be granted, proven or served by this process.
+func (m *Memory) eligible(g *generation) bool {
+	if m.spec.Strategy == None {
+		return !g.gone
+	}
+	return g.Owned && !g.gone && !g.late && !m.stray(g)
+}
+
+// stray reports whether g was created after a higher number and never used: a creation that was decided on before the
+// higher one and arrived after it. Any replica may remove it (rule 4).
+func (m *Memory) stray(g *generation) bool {
+	if !g.accessed.IsZero() || g.proof == proven || g.published {
+		return false
+	}
+	for _, h := range m.gens {
+		if h.Number > g.Number && h.present && !g.Created.Before(h.Created) {
+			return true
+		}
+	}
+	return false
+}
+
+// evaluate decides, lowest number first, which generations count as published here, and what is served.
+func (m *Memory) evaluate() {
+	if m.at.IsZero() {
+		return
+	}
+	var prev *generation
+	for _, g := range m.ascending() {
+		g.serving = false
+		if !m.eligible(g) {
+			continue
+		}
+		if !g.published && g.present {
+			m.publish(prev, g)
+		}
+		if g.published {
+			prev = g
+		}
+	}
+	if g, _, _ := m.servable(); g != nil {
+		g.serving = true
+	}
+}
+
+// publish applies rules 9, 10 and 12 to one generation: it counts as published when this process proved it itself, or
+// when Quay shows that it was logged in with and its grants read back complete. Logins are attempted only after
+// that, so somebody else proved it.
+func (m *Memory) publish(prev, g *generation) {
+	missing, needRoles := m.lacking(prev, g)
+	complete := len(missing) == 0 && !needRoles
+	used := !g.accessed.IsZero()
+	if m.noAccess {
+		// Nobody can see logins here; that others published it is a guess from its age.
+		used = m.at.Sub(g.Created) >= m.spec.Adopt()
+	}
+	switch {
+	case !complete || !used:
+		g.evident = time.Time{}
+	case g.evident.IsZero():
+		g.evident = m.at
+	}
+	switch {
+	case m.spec.Strategy == None:
+		g.published = complete || used || m.at.Sub(g.Created) >= m.spec.Safety.Settle
+	case g.proof == proven:
+		g.published, g.alarm = true, ""
+	case g.evident.IsZero():
+	case g.proof == unproven:
+		g.published = true
+	case m.at.Sub(g.evident) >= m.spec.Adopt():
+		g.published = true
+		g.alarm = "served although its proof fails here (" + g.proofReason + "), because others evidently serve it"
+	}
+}
+
+// servable returns the generation to hand out and for how long after the last list was sent; nil and the reason
+// if there is none.
+//
+// It is the highest published one. A lower one is handed out, when the highest one's token could not be read yet,
+// only while nobody can have deleted it: a replica deletes it no sooner than its overlap after its successor
+// was published, which is not before the successor's creation. The same bound holds against a higher generation
+// that was logged in with but is not published here.
+func (m *Memory) servable() (*generation, time.Duration, string) {
+	if m.at.IsZero() {
+		return nil, 0, "Quay has not been listed yet"
+	}
+	why := "no generation is published yet"
+	gens := m.ascending()
+	for i := len(gens) - 1; i >= 0; i-- {
+		g := gens[i]
+		if !g.published || !m.eligible(g) || m.revoke != nil && g.Number <= m.revoke.through && m.newestPublished() > m.revoke.through {
+			continue
+		}
+		if g.token.IsZero() {
+			why = "the token of " + g.Robot.Username() + " has not been read yet"
+			continue
+		}
+		validity := m.timingOf(g).servable(m.spec.Safety)
+		for _, h := range gens[i+1:] {
+			if h.Owned && (h.published || !h.accessed.IsZero() || m.noAccess) {
+				validity = min(validity, m.safeBeside(g, h))
+			}
+		}
+		if validity <= 0 {
+			why = g.Robot.Username() + " may be retired by now, and its successor is not published"
+			break
+		}
+		return g, validity, ""
+	}
+	if why == "no generation is published yet" {
+		if top := m.top(); top != nil {
+			why += m.holdup(top)
+		}
+	}
+	return nil, 0, why
+}
+
+func (m *Memory) safeBeside(g, h *generation) time.Duration {
+	t := m.timingOf(g)
+	lives := t.Overlap
+	if m.noAccess {
+		lives = t.Max // rule 17: without last_accessed nothing is retired sooner
+	}
+	return h.Created.Add(lives).Sub(m.at) - t.MaxRefresh - m.spec.Safety.Settle - m.spec.Safety.ClockAllowance
+}
+
+func (m *Memory) timingOf(g *generation) timing {
+	if m.spec.Strategy == None || !g.Owned {
+		return m.spec.timing()
+	}
+	return g.Timing
+}
+
+// top returns the highest generation that is ours to work on; nil if there is none.
+func (m *Memory) top() *generation {
+	gens := m.ascending()
+	for i := len(gens) - 1; i >= 0; i-- {
+		if m.eligible(gens[i]) {
+			return gens[i]
+		}
+	}
+	return nil
+}
+
+func (m *Memory) newestPublished() int64 {
+	if g := m.published(); g != nil {
+		return g.Number
+	}
+	return -1
+}
+
+// published returns the highest published generation; nil if there is none.
+func (m *Memory) published() *generation {
+	gens := m.ascending()
+	for i := len(gens) - 1; i >= 0; i-- {
+		if gens[i].published && m.eligible(gens[i]) {
+			return gens[i]
+		}
+	}
+	return nil
+}
+
+// before returns the highest published generation below g; nil if there is none.
+func (m *Memory) before(g *generation) *generation {
+	var prev *generation
+	for _, h := range m.ascending() {
+		if h.Number < g.Number && h.published && m.eligible(h) {
+			prev = h
+		}
+	}
+	return prev
+}
+
+// holdup says what keeps g from being published.
+func (m *Memory) holdup(g *generation) string {
+	missing, _ := m.lacking(m.before(g), g)
+	switch {
+	case len(missing) > 0:
+		return ": " + g.Robot.Username() + " lacks " + strings.Join(missing, ", ")
+	case g.proofReason != "":
+		return ": " + g.Robot.Username() + " is not proven: " + g.proofReason
+	}
+	return ""
+}

@@ -1,0 +1,274 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/glob"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+)
+
+// A resolver works out what permissions come to in one organization as it is now. It keeps what it learned for as
+// long as a call for it would be wasteful.
+type resolver struct {
+	owner quay.Owner
+	syncs int
+
+	robots map[string][]string // short name → granted repositories, from the last list
+
+	repositories []string // all of the organization's, sorted; only where a pattern needs them
+	listed       int      // the sync in which they were listed; 0: never
+	pages        int      // how many calls that took
+	listTrouble  string   // why the last attempt failed
+
+	existing map[string]bool      // repositories looked up by name in this sync
+	template map[string]*template // by the template's username
+
+	noAccessTimes bool
+	looked        int // the sync in which Quay's configuration was read; 0: never
+
+	mu           sync.Mutex // guards what follows, which workers use
+	noUserAdmin  bool       // the token cannot read a robot's grants in one call
+	byRepository map[string]map[string]quay.Role
+}
+
+type template struct {
+	grants map[string]quay.Role
+	read   int
+}
+
+// perPage is how many repositories Quay lists in one call (docs/quay-contract.md 3.4).
+const perPage = 100
+
+func newResolver(owner quay.Owner) resolver {
+	return resolver{owner: owner, template: map[string]*template{}}
+}
+
+// begin forgets what holds for one sync only.
+func (r *resolver) begin(sync int) {
+	r.syncs, r.existing, r.byRepository = sync, map[string]bool{}, map[string]map[string]quay.Role{}
+}
+
+// seen takes in a list of robots: a repository that somebody has a grant on exists.
+func (r *resolver) seen(l Listing) {
+	r.robots = make(map[string][]string, len(l.Robots))
+	for _, info := range l.Robots {
+		r.robots[info.Robot.Short()] = slices.Sorted(slices.Values(info.Repositories))
+	}
+}
+
+// look reads Quay's own configuration now and then: whether it records last_accessed decides what lists can prove. It
+// is a hint; without it the feature is taken as on, which is Quay's default.
+func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logger) {
+	if r.looked > 0 && r.syncs-r.looked < rareSyncs {
+		return
+	}
+	capabilities, err := client.Capabilities(ctx)
+	if err != nil {
+		log.Debug("Quay's configuration could not be read", "error", err)
+		return
+	}
+	r.looked = r.syncs
+	if capabilities.Known && capabilities.LastAccessedOff != r.noAccessTimes {
+		r.noAccessTimes = capabilities.LastAccessedOff
+		log.Warn("whether Quay records when robots are used", "recorded", !r.noAccessTimes)
+	}
+}
+
+// resolve works out what spec's permissions come to.
+func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec) Wanted {
+	w := Wanted{Grants: map[string]quay.Role{}, Teams: spec.Permissions.Teams}
+	add := func(repository string, role quay.Role) { w.Grants[repository] = max(w.Grants[repository], role) }
+	for _, p := range spec.Permissions.Repositories {
+		if glob.HasStar(p.Pattern) {
+			names, err := r.all(ctx, client)
+			if err != nil {
+				w.Unknown = err.Error()
+				return w
+			}
+			for _, name := range names {
+				if glob.Match(p.Pattern, name) {
+					add(name, p.Role)
+				}
+			}
+			continue
+		}
+		exists, err := r.exists(ctx, client, spec, p.Pattern)
+		switch {
+		case err != nil:
+			w.Unknown = fmt.Sprintf("looking for repository %s: %v", p.Pattern, err)
+			return w
+		case exists:
+			add(p.Pattern, p.Role)
+		default:
+			w.Missing = append(w.Missing, p.Pattern)
+		}
+	}
+	if from := spec.Permissions.From; !from.IsZero() {
+		grants, err := r.copied(ctx, client, from)
+		if err != nil {
+			w.Unknown = err.Error()
+			return w
+		}
+		for repository, role := range grants {
+			add(repository, role)
+		}
+	}
+	return w
+}
+
+// all returns the organization's repositories. Listing takes a call for each hundred, so that it is repeated after as
+// many syncs: about one call per sync, however many there are.
+func (r *resolver) all(ctx context.Context, client *quay.Client) ([]string, error) {
+	if r.listed > 0 && r.syncs-r.listed < r.pages {
+		return r.repositories, nil
+	}
+	if r.existing["*"] { // tried in this sync, and failed
+		return r.repositories, r.stale()
+	}
+	names, err := client.ListRepositories(ctx, r.owner)
+	if err != nil {
+		r.existing["*"], r.listTrouble = true, err.Error()
+		return r.repositories, r.stale()
+	}
+	slices.Sort(names)
+	r.repositories, r.listed, r.pages = names, r.syncs, 1+len(names)/perPage
+	return names, nil
+}
+
+// stale is nil where an earlier list of repositories can be worked with.
+func (r *resolver) stale() error {
+	if r.listed > 0 {
+		return nil
+	}
+	return errors.New("the repositories of " + r.owner.Name() + " cannot be listed: " + r.listTrouble)
+}
+
+func (r *resolver) exists(ctx context.Context, client *quay.Client, spec Spec, name string) (bool, error) {
+	if known, ok := r.existing[name]; ok {
+		return known, nil
+	}
+	for short, granted := range r.robots {
+		robot, err := quay.NewRobot(r.owner, short)
+		if err != nil {
+			continue
+		}
+		if _, ok := robot.GenerationOf(spec.Base); !ok && robot != spec.Base {
+			continue
+		}
+		if _, ok := slices.BinarySearch(granted, name); ok {
+			r.existing[name] = true
+			return true, nil
+		}
+	}
+	repository, err := quay.NewRepository(r.owner, name)
+	if err != nil {
+		return false, err
+	}
+	known, err := client.RepositoryExists(ctx, repository)
+	if err == nil {
+		r.existing[name] = known
+	}
+	return known, err
+}
+
+// copied returns the direct grants of a template robot, read again when the list shows that they changed, and now
+// and then for their roles, which the list does not show.
+func (r *resolver) copied(ctx context.Context, client *quay.Client, from quay.Robot) (map[string]quay.Role, error) {
+	names, ok := r.robots[from.Short()]
+	if !ok {
+		return nil, fmt.Errorf("the robot %s, whose grants are to be copied, does not exist", from)
+	}
+	t := r.template[from.Username()]
+	if t != nil && r.syncs-t.read < rareSyncs && slices.Equal(slices.Sorted(maps.Keys(t.grants)), names) {
+		return t.grants, nil
+	}
+	grants, err := r.roles(ctx, client, from, names)
+	if err != nil {
+		return nil, fmt.Errorf("the grants of %s cannot be read: %w", from, err)
+	}
+	r.template[from.Username()] = &template{grants: grants, read: r.syncs}
+	return grants, nil
+}
+
+// roles reads which roles a robot has: in one call, or where the token may not do that, by repository, once for all
+// robots.
+func (r *resolver) roles(ctx context.Context, client *quay.Client, robot quay.Robot, granted []string) (map[string]quay.Role, error) {
+	r.mu.Lock()
+	byRepository := r.noUserAdmin
+	r.mu.Unlock()
+	if !byRepository {
+		grants, err := client.RobotGrants(ctx, robot)
+		if !errors.Is(err, quay.ErrForbidden) {
+			return grants, err
+		}
+		r.mu.Lock()
+		r.noUserAdmin = true
+		r.mu.Unlock()
+	}
+	out := map[string]quay.Role{}
+	for _, name := range granted {
+		grants, err := r.repositoryRoles(ctx, client, name)
+		if err != nil {
+			return nil, err
+		}
+		if role, ok := grants[robot.Username()]; ok {
+			out[name] = role
+		}
+	}
+	return out, nil
+}
+
+func (r *resolver) repositoryRoles(ctx context.Context, client *quay.Client, name string) (map[string]quay.Role, error) {
+	r.mu.Lock()
+	grants, ok := r.byRepository[name]
+	r.mu.Unlock()
+	if ok {
+		return grants, nil
+	}
+	repository, err := quay.NewRepository(r.owner, name)
+	if err != nil {
+		return nil, err
+	}
+	grants, err = client.RepositoryGrants(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.byRepository[name] = grants
+	r.mu.Unlock()
+	return grants, nil
+}
+
+// audit reads back the roles of one generation per sync, those not looked at for longest first: the list shows which
+// repositories are granted, but not how far. It reports whether that showed something to do.
+func (o *organization) audit(ctx context.Context, client *quay.Client, l Listing, chains []*chain) bool {
+	var oldest *generation
+	var of *chain
+	for _, c := range chains {
+		for _, g := range c.memory.ascending() {
+			if !g.present || !g.published || !c.memory.eligible(g) || len(g.Grants) == 0 {
+				continue
+			}
+			if oldest == nil || g.rolesRead.Before(oldest.rolesRead) {
+				oldest, of = g, c
+			}
+		}
+	}
+	if oldest == nil || o.audited == o.syncs || elapsed(l.Sent) >= of.memory.spec.Safety.StepDeadline {
+		return false
+	}
+	o.audited = o.syncs
+	roles, err := o.resolver.roles(ctx, client, oldest.Robot, oldest.Grants)
+	if err != nil {
+		o.log.Warn("roles could not be read back", "robot", oldest.Robot.Username(), "error", err)
+		return false
+	}
+	of.memory.RolesRead(oldest.Number, roles)
+	return len(of.memory.Plan().Steps) > 0
+}

@@ -1,0 +1,165 @@
+package rotation
+
+import (
+	"fmt"
+	"time"
+)
+
+// delete plans what ends. Each case names the generation that makes the other one dispensable; nothing is ever deleted
+// that does not carry our marker, or that is younger than settle, not even for a revocation (rules 2 and 8).
+func (p *planner) delete(gens []*generation) {
+	pub := p.published()
+	for _, g := range gens {
+		if !g.Owned || !g.present || g == pub {
+			continue
+		}
+		step, until := p.end(g, pub)
+		if step == nil {
+			if until != "" {
+				p.wait("%s is kept: %s", g.Robot.Username(), until)
+			}
+			continue
+		}
+		step.Action, step.Generation, step.Robot = Delete, g.Number, g.Robot
+		switch {
+		case p.frozen != "":
+			p.wait("%s is kept: %s", g.Robot.Username(), p.frozen)
+		case p.at.Sub(g.Created) < p.spec.Safety.Settle:
+			p.wait("%s is kept until it is %v old, so that no delayed creation can bring its name back", g.Robot.Username(), p.spec.Safety.Settle)
+		case p.last(g) && g.Number >= minute(p.at):
+			p.wait("%s is kept until its number has passed, so that it cannot be given out again", g.Robot.Username())
+		default:
+			p.step(*step)
+			return // one deletion per list and chain (rule 18)
+		}
+	}
+}
+
+// last reports whether g is the only robot of its chain.
+func (p *planner) last(g *generation) bool {
+	for _, h := range p.gens {
+		if h != g && h.present {
+			return false
+		}
+	}
+	return true
+}
+
+// end decides whether g's life is over; if not, until says what it waits for.
+func (p *planner) end(g, pub *generation) (step *Step, until string) {
+	newer := pub != nil && pub.Number > g.Number && pub.present
+	switch {
+	case p.revoke != nil && g.Number <= p.revoke.through:
+		if newer && pub.Number > p.revoke.through {
+			return &Step{Why: fmt.Sprintf("revoked: everything up to generation %d ends", p.revoke.through)}, ""
+		}
+		return nil, "it is revoked as soon as a newer generation is published"
+	case g.late && g.accessed.IsZero():
+		return &Step{Unused: true, Why: "its creation was answered too late to be sure that the name was unused"}, ""
+	case !g.gone && p.stray(g):
+		return &Step{Unused: true, Why: "it was created after a higher number and never used"}, ""
+	case !g.published && !g.gone && (pub == nil || g.Number > pub.Number):
+		return p.giveUp(g)
+	}
+	return p.superseded(g)
+}
+
+// giveUp ends a generation that nobody could publish in time, so that the next number can be tried (rule 12).
+func (p *planner) giveUp(g *generation) (*Step, string) {
+	if p.noAccess || !g.accessed.IsZero() {
+		return nil, ""
+	}
+	deadline := g.Created.Add(g.Timing.window() + p.spec.Safety.Settle)
+	if p.at.Before(deadline) {
+		return nil, ""
+	}
+	return &Step{Unused: true, Why: "it could not be published since " + clock(g.Created) + p.holdup(g)}, ""
+}
+
+// superseded ends g when one newer generation has been published here for g's overlap and g is unused, or when g's
+// latest end has come (rules 16 and 17). All times are those recorded on g, whatever the configuration says
+// now; max is the longer of the two, since the newer one's window counts on its own.
+func (p *planner) superseded(g *generation) (*Step, string) {
+	t := p.timingOf(g)
+	until := ""
+	for _, h := range p.ascending() {
+		if h.Number <= g.Number || !h.published || !h.present || !p.eligible(h) {
+			continue
+		}
+		latest := h.Created.Add(max(t.Max, h.Timing.Max))
+		if p.noAccess {
+			if h.proof != proven {
+				until = "this process has not logged in with its successor yet"
+				continue
+			}
+			latest = h.proofAt.Add(max(t.Max, h.Timing.Max))
+		}
+		over := !p.at.Before(latest)
+		quiet, loud := p.quiet(g)
+		switch {
+		case h.regarded >= t.Overlap && (quiet || over):
+			return &Step{Why: fmt.Sprintf("%s has taken over for %v, %s", h.Robot.Username(), t.Overlap, reason(quiet, p.spec.Quiet, latest))}, ""
+		case over && h.served >= t.MaxRefresh+p.spec.Sync:
+			return &Step{Why: fmt.Sprintf("%s has taken over and %s", h.Robot.Username(), reason(false, 0, latest))}, ""
+		case h.regarded < t.Overlap:
+			until = fmt.Sprintf("its overlap runs for another %v", (t.Overlap - h.regarded).Round(time.Second))
+		default:
+			until = fmt.Sprintf("%s; it ends at %s at the latest", loud, clock(latest))
+		}
+	}
+	return nil, until
+}
+
+func reason(quiet bool, unused time.Duration, latest time.Time) string {
+	if quiet {
+		return fmt.Sprintf("and it has not been used for %v", unused)
+	}
+	return "its latest end was " + clock(latest)
+}
+
+// quiet reports whether Quay shows that g has not been used for spec.Quiet. A null last_accessed is not "unused" but
+// "unknown", and what Quay showed while it was read-only or unreachable proves nothing (rule 17).
+func (p *planner) quiet(g *generation) (bool, string) {
+	switch {
+	case p.noAccess || g.LastAccessed.IsZero():
+		return false, "Quay does not show when it was last used"
+	case p.at.Sub(g.LastAccessed) < p.spec.Quiet:
+		return false, "it was used at " + clock(g.LastAccessed)
+	case p.at.Sub(p.trouble) < p.spec.Quiet:
+		return false, "its use could not be watched until " + clock(p.trouble)
+	}
+	return true, ""
+}
+
+// describe tells people where each generation is.
+func (p *planner) describe(gens []*generation) {
+	current, _, why := p.servable()
+	if current == nil && why != "" {
+		p.Waiting = append(p.Waiting, "nothing is served: "+why)
+	}
+	for _, g := range gens {
+		s := GenerationState{Number: g.Number, Robot: g.Robot, Created: g.Created, LastAccessed: g.LastAccessed}
+		switch {
+		case !g.present:
+			s.State = StateMissing
+		case g == current:
+			s.State, s.Note = StateCurrent, g.alarm
+		case !p.eligible(g) && !g.Owned:
+			s.State, s.Note = StateConflict, g.Conflict
+			p.warn("robot %s is in the way: %s; it is left alone", g.Robot.Username(), g.Conflict)
+		case !p.eligible(g):
+			s.State = StateStray
+		case !g.published:
+			s.State = StatePending
+			if hold := p.holdup(g); hold != "" {
+				s.Note = hold[len(": "):]
+			}
+		default:
+			s.State = StateDraining
+		}
+		if g == current && g.alarm != "" {
+			p.warn("%s is %s", g.Robot.Username(), g.alarm)
+		}
+		p.Generations = append(p.Generations, s)
+	}
+}
