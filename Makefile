@@ -1,0 +1,65 @@
+# make help lists the targets. What runs here needs Go and the Go module proxy; -race needs a C compiler as well.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
+
+# The cluster tests of e2e/ have a target of their own.
+UNIT = $$($(GO) list ./... | grep -v '^github.com/quaygen/quaygen/e2e\b')
+
+# A count, not a time: the same work on every machine.
+FUZZ_RUNS ?= 10000x
+
+.PHONY: help build vet lint unit race race-if-possible fuzz test bench e2e tidy-check clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+build: ## every package, and the programs into bin/
+	$(GO) build ./...
+	$(if $(wildcard cmd/*/main.go),CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...)
+
+vet: ## go vet
+	$(GO) vet ./...
+
+lint: ## golangci-lint, at the version of tools/go.mod
+	$(LINT) run ./...
+
+unit: ## unit tests, in random order, never from the cache
+	$(GO) test -count=1 -shuffle=on -timeout 10m $(UNIT)
+
+race: ## unit tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 20m $(UNIT)
+
+# Without a C compiler the rest of the tests still says something; this says that it was left out.
+race-if-possible:
+	@if command -v "$$($(GO) env CC)" >/dev/null; then $(MAKE) --no-print-directory race; \
+	else echo "NOT RUN: tests under the race detector, for want of a C compiler ($$($(GO) env CC))" >&2; fi
+
+fuzz: ## each fuzz target for FUZZ_RUNS inputs
+	@for package in $(UNIT); do \
+	  for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+	    echo "fuzz $$package $$target"; \
+	    out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_RUNS) "$$package" 2>&1) || { echo "$$out"; exit 1; }; \
+	    tail -n 1 <<<"$$out"; \
+	  done; \
+	done
+
+test: lint vet unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
+
+bench: ## benchmarks with allocations
+	$(GO) test -run '^$$' -bench . -benchmem -count 5 $(UNIT)
+
+e2e: ## real kube-apiserver, etcd, ESO and Vault as processes; builds them first
+	cd e2e && $(GO) test -count=1 -timeout 40m -v ./...
+
+tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+
+clean: ## remove what was built
+	rm -rf bin .cache

@@ -1,0 +1,160 @@
+package quaygen_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/quaygen/quaygen/"
+	core   = module + "pkg/quaygen/"
+)
+
+// mayImport is the import direction of the module: for each package, which others of this module its production
+// code may import. The leaves may be imported by all. Programs import anything but the doubles.
+var mayImport = map[string][]string{
+	"secret":            {},
+	"glob":              {},
+	"quay":              {},
+	"dockerconfig":      {},
+	"policy":            {"quay"},
+	"ledger":            {"quay"},
+	"ledger/ledgertest": {"ledger", "quay"},
+	"ledger/kubeledger": {"ledger", "quay"},
+	"rotation":          {"quay", "ledger"},
+	"auth":              {"policy"},
+	"":                  {"rotation", "policy", "dockerconfig", "quay"},
+	"config":            {"policy", "rotation", "quay"},
+	"httpapi":           {"", "auth"},
+	"grpcapi":           {"", "auth", "proto"},
+	"controllers":       {""},
+	"quay/quaytest":     {"quay"},
+}
+
+// leaves use nothing but the standard library.
+var leaves = []string{"secret", "glob"}
+
+// mayUseKubernetes and mayUseGRPC list the packages, below pkg/quaygen, whose own code may import these.
+var (
+	mayUseKubernetes = []string{"auth", "ledger/kubeledger", "controllers"}
+	mayUseGRPC       = []string{"grpcapi"}
+)
+
+// kubernetesFree are the packages that may not even link Kubernetes modules through others.
+var kubernetesFree = []string{"secret", "glob", "quay", "dockerconfig", "policy", "ledger", "rotation", "", "config", "quay/quaytest"}
+
+type listed struct {
+	ImportPath string
+	Imports    []string // of production code alone, not of tests
+	Deps       []string // all that is linked
+}
+
+// listPackages goes on where a package does not compile (-e): that is for the compiler to report.
+func listPackages(t *testing.T) map[string]listed {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Deps", module+"...")
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	packages := map[string]listed{}
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var p listed
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatalf("reading the answer of go list: %v", err)
+		}
+		packages[p.ImportPath] = p
+	}
+}
+
+// below returns the name of a package relative to pkg/quaygen, "" for that one itself; false for others.
+func below(importPath string) (string, bool) {
+	name, ok := strings.CutPrefix(importPath+"/", core)
+	return strings.TrimSuffix(name, "/"), ok
+}
+
+func isOneOf(importPath string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool {
+		return importPath == prefix || strings.HasPrefix(importPath, prefix+"/")
+	})
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for path, p := range listPackages(t) {
+		name, ok := below(path)
+		if !ok {
+			continue
+		}
+		allowed, ok := mayImport[name]
+		if !ok {
+			t.Errorf("%s is not in the import table: say what it may import, or put its content where it belongs", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if !strings.HasPrefix(imported, module) {
+				continue
+			}
+			if slices.Contains(leaves, name) {
+				t.Errorf("%s imports %s, but is a leaf", path, imported)
+			}
+			target := strings.TrimPrefix(imported, module)
+			if inner, ok := below(imported); ok {
+				target = inner
+			} else if isOneOf(target, "proto") {
+				target = "proto"
+			}
+			if !slices.Contains(leaves, target) && !slices.Contains(allowed, target) {
+				t.Errorf("%s imports %s, against the import direction", path, imported)
+			}
+		}
+	}
+}
+
+func TestForeignModulesStayWhereTheyBelong(t *testing.T) {
+	for path, p := range listPackages(t) {
+		name, ok := below(path)
+		if !ok {
+			continue
+		}
+		for _, imported := range p.Imports {
+			switch {
+			case isOneOf(imported, "k8s.io", "sigs.k8s.io") && !slices.Contains(mayUseKubernetes, name),
+				isOneOf(imported, "google.golang.org/grpc", "google.golang.org/protobuf") && !slices.Contains(mayUseGRPC, name),
+				isOneOf(imported, "github.com/google/go-containerregistry") && name != "quay/quaytest",
+				isOneOf(imported, "testing") && !strings.HasSuffix(name, "test"):
+				t.Errorf("%s imports %s", path, imported)
+			}
+		}
+		if !slices.Contains(kubernetesFree, name) {
+			continue
+		}
+		for _, linked := range p.Deps {
+			if isOneOf(linked, "k8s.io", "sigs.k8s.io") {
+				t.Errorf("%s links %s", path, linked)
+			}
+		}
+	}
+}
+
+func TestTheProductionBinaryContainsNoDouble(t *testing.T) {
+	generator, ok := listPackages(t)[module+"cmd/generator"]
+	if !ok {
+		t.Skip("there is no cmd/generator here")
+	}
+	for _, linked := range generator.Deps {
+		if isOneOf(linked, core+"quay/quaytest", core+"ledger/ledgertest", module+"cmd/quaydev", "github.com/google/go-containerregistry", "testing") {
+			t.Errorf("cmd/generator links %s", linked)
+		}
+	}
+}
