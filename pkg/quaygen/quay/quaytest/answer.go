@@ -90,6 +90,9 @@ func (a *answer) response(r *http.Request) *http.Response {
 		Request:       r,
 	}
 	if !bodyAllowed(r, a.status) {
+		if n, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64); err == nil {
+			resp.ContentLength = n
+		}
 		return resp
 	}
 	resp.ContentLength = int64(len(a.body))

@@ -31,6 +31,7 @@ type repository struct {
 	public                       bool
 	created, deleted             time.Time
 	grants                       map[string]*grant // by username
+	past                         []*grant          // of deleted robots, for stale lists
 	teamGrants                   map[string]string // role by team
 }
 
@@ -38,8 +39,9 @@ func (r *repository) full() string { return r.namespace + "/" + r.name }
 
 // grant is a user's or robot's role on a repository; "" means none any more.
 type grant struct {
-	repo *repository
-	role timeline[string]
+	repo     *repository
+	username string
+	role     timeline[string]
 }
 
 type robot struct {
@@ -158,6 +160,7 @@ func (s *Server) dropRobot(b *robot, at time.Time) {
 	for _, g := range b.grants {
 		g.role.set(at, "")
 		delete(g.repo.grants, b.username())
+		g.repo.past = append(g.repo.past, g)
 	}
 	for _, ns := range s.namespaces {
 		for _, t := range ns.teams {
@@ -176,7 +179,7 @@ func (s *Server) dropRobot(b *robot, at time.Time) {
 func (s *Server) setRole(r *repository, username, role string, at time.Time) {
 	g := r.grants[username]
 	if g == nil {
-		g = &grant{repo: r}
+		g = &grant{repo: r, username: username}
 		r.grants[username] = g
 		if b := s.robots[username]; b != nil {
 			b.grants = append(b.grants, g)
@@ -212,6 +215,17 @@ func (s *Server) dropRepository(r *repository, at time.Time) {
 		g.role.set(at, "")
 	}
 	delete(s.namespaces[r.namespace].repositories, r.name)
+}
+
+// rolesByUser returns the direct roles on a repository.
+func (r *repository) rolesByUser(v view) map[string]string {
+	roles := map[string]string{}
+	for _, g := range slices.Concat(r.past, slices.Collect(maps.Values(r.grants))) {
+		if role := seen(v, g.role); role != "" {
+			roles[g.username] = role
+		}
+	}
+	return roles
 }
 
 // directGrants returns role by repository name, of the robot's own namespace.

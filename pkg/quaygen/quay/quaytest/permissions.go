@@ -47,10 +47,9 @@ func (c *call) holder(ns, username, role string) object {
 func listPermissions(c *call, ns, _ string, repo *repository) *answer {
 	permissions := object{}
 	if repo != nil {
-		for _, username := range slices.Sorted(maps.Keys(repo.grants)) {
-			if role := seen(c.list, repo.grants[username].role); role != "" {
-				permissions = append(permissions, field{username, c.holder(ns, username, role)})
-			}
+		roles := repo.rolesByUser(c.list)
+		for _, username := range slices.Sorted(maps.Keys(roles)) {
+			permissions = append(permissions, field{username, c.holder(ns, username, roles[username])})
 		}
 	}
 	return ok(object{{"permissions", permissions}})

@@ -33,6 +33,12 @@ func (l *limiter) set(on bool) {
 	l.on, l.zones = on, map[string]*bucket{}
 }
 
+func (l *limiter) enabled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.on
+}
+
 // refuse counts a request and reports whether it is one too many.
 func (l *limiter) refuse(r *http.Request, now time.Time, proxyProtocol bool) bool {
 	l.mu.Lock()
