@@ -1,0 +1,274 @@
+package config
+
+import (
+	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+// config walks the root. The keys it and the functions below get are the format; schema.json says the same to editors,
+// and a test compares the two.
+func (d *decoder) config(v value, c *Config) {
+	root := v.object()
+	defer root.end()
+	root.require("apiVersion", APIVersion).oneOf("", APIVersion)
+	root.require("kind", Kind).oneOf("", Kind)
+	c.Instance = root.require("instance", "a short name for this installation, such as prod-eu").matching(instanceRE, instanceRule)
+
+	before := len(d.problems)
+	c.Sync = root.get("sync").duration(defaultSync)
+	c.Safety = d.safety(root.get("safety"))
+	timesOK := len(d.problems) == before
+
+	for _, item := range root.require("registries", "at least one Quay").nonEmpty("registry").items() {
+		c.Registries = append(c.Registries, d.registry(item))
+	}
+	for _, item := range root.require("robots", "at least one robot").nonEmpty("robot").items() {
+		c.Robots = append(c.Robots, d.robot(item, c, timesOK))
+	}
+	for _, item := range root.get("pullSecrets").items() {
+		c.PullSecrets = append(c.PullSecrets, d.pullSecret(item))
+	}
+	for _, item := range root.get("clients").items() {
+		c.Clients = append(c.Clients, d.client(item))
+	}
+	for _, item := range root.get("rules").items() {
+		c.Rules = append(c.Rules, d.rule(item))
+	}
+	c.Server = d.server(root.get("server"))
+}
+
+// nonEmpty reports a list that is written but empty: an empty robots list, say from a template gone wrong, would turn
+// every answer into "no such name", upon which consumers may delete their Secrets.
+func (v value) nonEmpty(what string) value {
+	if v.written() && len(v.node.Content) == 0 && v.node.Tag == "!!seq" {
+		v.fail("is empty; at least one %s is needed", what)
+	}
+	return v
+}
+
+var (
+	instanceRE  = regexp.MustCompile(`\A[a-z0-9-]{1,63}\z`)
+	nameRE      = regexp.MustCompile(`\A[a-z0-9][a-z0-9._-]{0,252}\z`)
+	namespaceRE = regexp.MustCompile(`\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\z`)
+)
+
+const (
+	instanceRule  = "1 to 63 lower-case letters, digits and '-'"
+	nameRule      = "1 to 253 lower-case letters, digits, '.', '_' and '-', the first a letter or digit"
+	namespaceRule = "the name of a Kubernetes namespace: 1 to 63 lower-case letters, digits and, within, '-'"
+)
+
+func (v value) name() string { return v.matching(nameRE, nameRule) }
+
+func (d *decoder) safety(v value) rotation.Safety {
+	o := v.object()
+	defer o.end()
+	defaults := rotation.DefaultSafety()
+	return rotation.Safety{
+		Settle:            o.get("settle").duration(defaults.Settle),
+		StepDeadline:      o.get("stepDeadline").duration(defaults.StepDeadline),
+		ClockAllowance:    o.get("clockAllowance").duration(defaults.ClockAllowance),
+		AllowUnsafeTiming: o.get("allowUnsafeTiming").boolean(),
+	}
+}
+
+func (d *decoder) registry(v value) Registry {
+	o := v.object()
+	defer o.end()
+	r := Registry{Name: o.require("name", "the name by which robots refer to this registry").name()}
+	r.Quay.URL = d.url(o.require("url", "the address of Quay, such as https://quay.example.com"))
+	r.Host = d.host(o.get("host"), r.Quay.URL)
+	r.Quay.TokenFile = o.require("tokenFile", "the path of a file that holds an OAuth token of Quay").file(tokenFile)
+	r.Quay.CAFile = o.get("caFile").file(certificates)
+
+	limits := o.get("limits").object()
+	defer limits.end()
+	r.Quay.QPS = limits.get("qps").number(defaultQPS, 1000)
+	r.Quay.Burst = limits.get("burst").whole(defaultBurst, 10_000)
+	return r
+}
+
+// url reads the address of a Quay. Nothing of an address that could hold a password is quoted.
+func (d *decoder) url(v value) string {
+	s := v.str()
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "":
+		v.fail("is not an address; write one such as https://quay.example.com")
+	case u.User != nil:
+		v.fail("holds a user name or password; remove it, the token belongs into tokenFile")
+	case u.Scheme != "https" && u.Scheme != "http":
+		v.fail("starts with %q; write https://%s", clip(u.Scheme)+"://", clip(u.Host))
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		v.fail("would send the token in plaintext; write https://%s (http is accepted for loopback addresses only)", clip(u.Host))
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		v.fail("has more than a host in it; write %s://%s", u.Scheme, clip(u.Host))
+	case !hostRE.MatchString(u.Host):
+		v.fail("%q is not a host name with an optional port", clip(u.Host))
+	default:
+		return u.Scheme + "://" + u.Host
+	}
+	return ""
+}
+
+// A host as it stands before the first slash of an image name.
+var hostRE = regexp.MustCompile(`\A(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?\z`)
+
+func (d *decoder) host(v value, registryURL string) string {
+	s := v.str()
+	if s == "" {
+		return strings.TrimPrefix(strings.TrimPrefix(registryURL, "https://"), "http://")
+	}
+	if !hostRE.MatchString(s) {
+		hint := ""
+		if u, err := url.Parse(s); err == nil && u.User == nil && hostRE.MatchString(u.Host) {
+			hint = "; write " + u.Host
+		}
+		v.fail("must be the host, with a port if image names have one, and nothing else%s", hint)
+	}
+	return s
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}
+
+func (d *decoder) pullSecret(v value) PullSecret {
+	o := v.object()
+	defer o.end()
+	return PullSecret{
+		Name:   o.require("name", "the name that callers ask for").name(),
+		Robots: d.names(o.require("robots", "the names of the robots to join"), "name of a robot"),
+	}
+}
+
+// names reads a list of at least one string without repetitions.
+func (d *decoder) names(v value, what string) []string {
+	return unique(v.nonEmpty(what).items(), value.str)
+}
+
+// unique reads each item and reports repetitions. The result is as long as items, whatever is wrong.
+func unique(items []value, read func(value) string) []string {
+	var all []string
+	first := make(map[string]int)
+	for i, item := range items {
+		s := read(item)
+		if j, twice := first[s]; twice && s != "" {
+			item.fail("%q is listed twice, first as number %d; remove one", clip(s), j+1)
+		} else {
+			first[s] = i
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func (d *decoder) client(v value) Client {
+	o := v.object()
+	defer o.end()
+	c := Client{
+		Name:            o.require("name", "the name by which rules refer to this client").name(),
+		BearerTokenFile: o.require("bearerTokenFile", "the path of a file that holds the client's token").file(tokenFile),
+	}
+	from, fixed := o.get("namespaceFrom"), o.get("namespace")
+	from.oneOf("", "request")
+	c.Namespace = fixed.matching(namespaceRE, namespaceRule)
+	switch {
+	case from.written() && fixed.written():
+		from.fail("the client's namespace is fixed by the key namespace; remove one of the two")
+	case o.entries != nil && !from.written() && !fixed.written():
+		from.fail("is missing; write namespaceFrom: request for a client that asks for many namespaces, or namespace: NAME for one that is confined to its own")
+	}
+	return c
+}
+
+func (d *decoder) rule(v value) policy.Rule {
+	o := v.object()
+	defer o.end()
+	return policy.Rule{
+		Clients:    d.names(o.require("clients", "the names of clients, or \"*\""), "client"),
+		Namespaces: d.names(o.require("namespaces", "names of namespaces, with * for any run of characters"), "namespace"),
+		Names:      d.names(o.require("names", "the names of robots and pull secrets, or \"*\""), "name"),
+	}
+}
+
+func (d *decoder) server(v value) Server {
+	o := v.object()
+	defer o.end()
+	http, admin, tls := o.get("http").object(), o.get("admin").object(), o.get("tls").object()
+	defer http.end()
+	defer admin.end()
+	defer tls.end()
+	s := Server{
+		HTTP:  HTTP{Listen: d.listen(http.get("listen"), defaultListen), AllowPlaintext: http.get("allowPlaintext").boolean()},
+		Admin: Admin{Listen: d.listen(admin.get("listen"), defaultAdmin)},
+	}
+	cert, key := tls.get("certFile"), tls.get("keyFile")
+	s.TLS = TLS{CertFile: cert.file(certificates), KeyFile: key.file(privateKey)}
+	switch {
+	case cert.written() && !key.written():
+		key.fail("is missing; a certificate needs its key")
+	case key.written() && !cert.written():
+		cert.fail("is missing; a key needs its certificate")
+	}
+	return s
+}
+
+func (d *decoder) listen(v value, fallback string) string {
+	s := v.str()
+	if s == "" {
+		return fallback
+	}
+	host, port, err := net.SplitHostPort(s)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	_, ipErr := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		v.fail("%q is not host:port; write for example %q or \"127.0.0.1:8443\"", clip(s), fallback)
+	case portErr != nil || strconv.FormatUint(n, 10) != port:
+		v.fail("%q has no valid port; write a number of 0 (any free one) to 65535 after the colon", clip(s))
+	case host != "" && ipErr != nil && !hostRE.MatchString(host):
+		v.fail("%q has no valid host before the colon", clip(s))
+	default:
+		return s
+	}
+	return fallback
+}
+
+// email reads an address that pull secrets carry. Registries ignore it; it only must not break the JSON's readers.
+func (v value) email() string {
+	s := v.str()
+	if s == "" {
+		return ""
+	}
+	if a, err := mail.ParseAddress(s); err != nil || a.Address != s {
+		v.fail("%q is not an e-mail address; write one such as robots@example.com", clip(s))
+	}
+	return s
+}
+
+// teamName reads the name of a team; Quay's rule for it is that for organizations.
+func (v value) teamName() string {
+	s := v.str()
+	if s == "" {
+		return ""
+	}
+	if _, err := quay.ParseOrganization(s); err != nil {
+		v.fail("%q is no name of a team: lower-case letters and digits, in groups joined by single '.', '_' or '-', 2 to 255 in all", clip(s))
+		return ""
+	}
+	return s
+}
