@@ -26,7 +26,7 @@ func (c *Client) RepositoryExists(ctx context.Context, repo Repository) (bool, e
 	}
 	_, err = c.do(ctx, call{
 		op: opRepositoryGet, subject: repo.String(), method: http.MethodGet, path: path,
-		query: url.Values{"includeTags": {"false"}}, // there may be thousands
+		query:  url.Values{"includeTags": {"false"}}, // there may be thousands
 		repeat: true,
 	}, nil)
 	return exists(err)
