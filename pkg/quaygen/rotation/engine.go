@@ -199,6 +199,7 @@ type Health struct {
 	Owner    quay.Owner
 	At       time.Time // local time of the last good list; zero: none yet
 	Err      error     // what is wrong now: Quay, its token, the organization; nil: nothing
+	Serving  int       // robots whose credential can be handed out now
 }
 
 // Health returns how work with each organization goes, ordered by registry and name.
@@ -206,12 +207,19 @@ func (e *Engine) Health() []Health {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	var out []Health
-	for key, o := range e.organizations {
-		if h := o.health.Load(); h != nil {
-			out = append(out, *h)
-		} else {
-			out = append(out, Health{Registry: key.registry, Owner: key.owner, Err: errNotListed})
+	serving := map[organizationKey]int{}
+	for _, c := range e.chains {
+		if l := c.lease.Load(); l != nil && l.Valid() {
+			serving[organizationKey{c.registry, c.spec.Load().Base.Owner()}]++
 		}
+	}
+	for key, o := range e.organizations {
+		h := Health{Registry: key.registry, Owner: key.owner, Err: errNotListed}
+		if known := o.health.Load(); known != nil {
+			h = *known
+		}
+		h.Serving = serving[key]
+		out = append(out, h)
 	}
 	slices.SortFunc(out, func(a, b Health) int {
 		return strings.Compare(a.Registry+"/"+a.Owner.Name(), b.Registry+"/"+b.Owner.Name())

@@ -1,0 +1,40 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+)
+
+// Preview lists each organization once and returns what a process that starts now would do, without doing it. It knows
+// nothing of what a running process has observed: what that may retire today, a new one retires an overlap later.
+func Preview(ctx context.Context, assignments []Assignment) ([]Status, error) {
+	e := New(Config{Log: slog.New(slog.DiscardHandler)})
+	e.Apply(assignments)
+	for _, o := range e.organizations {
+		chains, client := o.snapshot()
+		listing, err := o.list(ctx, client, chains)
+		if err != nil {
+			return nil, err
+		}
+		if err := o.checkToken(ctx, client); err != nil {
+			return nil, err
+		}
+		o.resolver.begin(1)
+		o.resolver.look(ctx, client, o.log)
+		o.resolver.seen(listing)
+		for _, c := range chains {
+			c.memory.SetNoAccessTimes(o.resolver.noAccessTimes)
+			c.memory.Observe(listing, o.resolver.resolve(ctx, client, c.memory.spec))
+			c.publish(c.memory.Plan())
+		}
+	}
+	statuses := e.Statuses()
+	if len(statuses) != len(assignments) {
+		return nil, fmt.Errorf("internal error: %d robots planned of %d", len(statuses), len(assignments))
+	}
+	slices.SortFunc(statuses, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
+	return statuses, nil
+}
