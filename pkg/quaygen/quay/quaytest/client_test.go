@@ -252,7 +252,8 @@ func orderedKeys(t *testing.T, body []byte) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys = append(keys, key.(string))
+		text, _ := key.(string)
+		keys = append(keys, text)
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			t.Fatal(err)

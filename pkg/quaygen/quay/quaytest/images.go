@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,7 +25,7 @@ type imageStore struct {
 func newImageStore() imageStore {
 	blobs := &blobStore{content: map[string][]byte{}}
 	return imageStore{
-		handler: registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0))),
+		handler: registry.New(registry.WithBlobHandler(blobs), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))),
 		blobs:   blobs,
 	}
 }

@@ -133,10 +133,11 @@ func (c *call) logWindow() (from, until time.Time, refusal *answer) {
 	if t, err := time.Parse("01/02/2006", query.Get("starttime")); err == nil {
 		from = t
 	}
+	lastDay := until
 	if t, err := time.Parse("01/02/2006", query.Get("endtime")); err == nil {
-		until = t.Add(24 * time.Hour)
+		lastDay, until = t, t.Add(24*time.Hour)
 	}
-	if until.Before(from) {
+	if lastDay.Before(from) {
 		return from, until, frameworkError(http.StatusBadRequest, badRequestMessage)
 	}
 	return from, until, nil

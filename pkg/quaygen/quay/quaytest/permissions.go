@@ -1,7 +1,7 @@
 package quaytest
 
 import (
-	"crypto/md5"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -15,10 +15,10 @@ import (
 
 const noPermission = "User does not have permission for repo."
 
-// avatar is the picture Quay draws for a name. The hash is that of the name, as without a mail address.
+// avatar is the picture Quay draws for a name.
 func avatar(name, kind string) object {
-	sum := md5.Sum([]byte(name))
-	return object{{"name", name}, {"hash", hex.EncodeToString(sum[:])}, {"color", "#5254a3"}, {"kind", kind}}
+	sum := sha256.Sum256([]byte(name))
+	return object{{"name", name}, {"hash", hex.EncodeToString(sum[:16])}, {"color", "#5254a3"}, {"kind", kind}}
 }
 
 func avatarKind(username string) string {

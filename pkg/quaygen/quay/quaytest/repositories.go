@@ -108,7 +108,7 @@ func createRepository(c *call) *answer {
 	role := c.teamRole(ns, c.token.user)
 	name := texts["repository"]
 	switch {
-	case !c.has(scopeRepoCreate) || role != "admin" && role != "creator":
+	case !c.has(scopeRepoCreate) && !c.has(scopeOrgAdmin) || role != "admin" && role != "creator":
 		return c.deny()
 	case c.repository(ns, name) != nil:
 		return c.invalidRequest("Repository already exists")

@@ -104,6 +104,7 @@ func buildRoutes() []route {
 	)
 	rs = append(rs,
 		apiRoute(opOther, put, "/organization/{}/team/{}", onOrganization(putTeam)),
+		apiRoute(opOther, del, "/organization/{}/team/{}", onOrganization(deleteTeam)),
 		apiRoute(opTeamMembers, get, "/organization/{}/team/{}/members", onOrganization(teamMembers)),
 		apiRoute(opTeamAdd, put, "/organization/{}/team/{}/members/{}", onOrganization(addTeamMember)),
 		apiRoute(opTeamRemove, del, "/organization/{}/team/{}/members/{}", onOrganization(removeTeamMember)),

@@ -227,3 +227,10 @@ func TestEverRemembersTheDeadAndTokensRemembersAll(t *testing.T) {
 		t.Errorf("audit log %v", kinds)
 	}
 }
+
+// newRecorder asks over HTTP/1.1, which the in-process transport does not.
+func newRecorder(s *quaytest.Server, method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}

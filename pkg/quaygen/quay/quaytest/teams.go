@@ -3,7 +3,6 @@ package quaytest
 import (
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strconv"
 )
@@ -36,6 +35,19 @@ func putTeam(c *call, ns *namespace) *answer {
 		{"avatar", avatar(name, "team")},
 		{"new_team", created},
 	})
+}
+
+func deleteTeam(c *call, ns *namespace) *answer {
+	name := c.args[1]
+	if ns.teams[name] == nil {
+		return c.notFound()
+	}
+	delete(ns.teams, name)
+	for _, r := range ns.repositories {
+		delete(r.teamGrants, name)
+	}
+	c.log(ns, "org_delete_team", object{{"team", name}})
+	return noContent()
 }
 
 func (c *call) member(username string) object {
@@ -159,5 +171,5 @@ func deletePrototype(c *call, ns *namespace) *answer {
 		return c.notFound()
 	}
 	ns.prototypes = slices.Delete(ns.prototypes, i, i+1)
-	return newAnswer(http.StatusNoContent, jsonType, nil)
+	return noContent()
 }
