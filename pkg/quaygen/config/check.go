@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/glob"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
@@ -203,7 +203,7 @@ func (d *decoder) checkRules(c *Config, clients, names *index) {
 
 // checkPattern reports a name that is not there or a pattern that matches none, and marks in named what it matches.
 func (d *decoder) checkPattern(path, pattern string, x *index, named map[string]bool) {
-	if !strings.Contains(pattern, "*") {
+	if !glob.HasStar(pattern) {
 		x.resolve(d, path, pattern)
 		if named != nil {
 			named[pattern] = true
@@ -216,7 +216,7 @@ func (d *decoder) checkPattern(path, pattern string, x *index, named map[string]
 	}
 	matched := false
 	for _, name := range x.names {
-		if !policy.Match(pattern, name) {
+		if !glob.Match(pattern, name) {
 			continue
 		}
 		matched = true
@@ -243,9 +243,4 @@ func (d *decoder) checkServer(s Server) {
 	if s.HTTP.Listen == s.Admin.Listen && port != "0" {
 		d.fail("server.admin.listen", "%s is the address of server.http already; choose another port", s.Admin.Listen)
 	}
-}
-
-func (d *decoder) written(path string) bool {
-	_, ok := d.where[path]
-	return ok
 }

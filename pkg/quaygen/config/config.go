@@ -149,7 +149,9 @@ func (o Options) parse(name string, data []byte) (*Config, error) {
 	c := &Config{path: name, options: o, digest: sha256.Sum256(data)}
 	if root, ok := d.document(data); ok {
 		d.config(root, c)
-		d.check(c)
+		if !d.full() {
+			d.check(c)
+		}
 	}
 	if !o.SkipFiles {
 		d.checkFiles()

@@ -59,7 +59,7 @@ func compare(t *testing.T, expected map[int][]string, got []config.Problem) {
 	}
 }
 
-func fixtures(t *testing.T, pattern string) []string {
+func fixtures(t testing.TB, pattern string) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/" + pattern)
 	if err != nil || len(files) == 0 {

@@ -22,14 +22,14 @@ type decoder struct {
 	lines    []int // the length of each line, in characters
 	problems []Problem
 	warnings []Problem
-	where    map[string]position // of each value that is written, by its path
+	root     *yaml.Node // nil until the document is parsed
 	files    []fileRef
 }
 
 type position struct{ line, column int }
 
 func newDecoder(file string, data []byte) *decoder {
-	d := &decoder{file: file, where: map[string]position{"": {1, 1}}}
+	d := &decoder{file: file}
 	for line := range strings.SplitSeq(string(data), "\n") {
 		d.lines = append(d.lines, utf8.RuneCountInString(line))
 	}
@@ -64,14 +64,56 @@ func (d *decoder) problem(p position, path, message string) Problem {
 	return Problem{File: d.file, Line: line, Column: column, Path: path, Message: message}
 }
 
-// locate returns where path is written, or else the nearest thing around it.
+// full reports whether further problems would not be recorded.
+func (d *decoder) full() bool { return len(d.problems) > maxProblems }
+
+// locate returns where the value at path is written, or else the nearest thing around it: for a value with a key, the
+// key's place.
 func (d *decoder) locate(path string) position {
-	for {
-		if p, ok := d.where[path]; ok {
-			return p
-		}
-		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	at, _ := d.find(path)
+	return at
+}
+
+// written reports whether the file has a value at path.
+func (d *decoder) written(path string) bool {
+	_, ok := d.find(path)
+	return ok
+}
+
+// find follows a path such as "robots[0].rotation" through the document. Paths are followed when there is something to
+// say about a value, which is rare; a record of all places would be larger than the file.
+func (d *decoder) find(path string) (at position, complete bool) {
+	if d.root == nil {
+		return position{1, 1}, false
 	}
+	n, at := d.root, position{d.root.Line, d.root.Column}
+	for step := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' }) {
+		place, value := child(n, step)
+		if value == nil {
+			return at, false
+		}
+		n, at = value, position{place.Line, place.Column}
+	}
+	return at, true
+}
+
+// child returns what a step of a path leads to, a key or "0]", and the node whose place is meant by it.
+func child(n *yaml.Node, step string) (place, value *yaml.Node) {
+	if index, ok := strings.CutSuffix(step, "]"); ok {
+		if i, err := strconv.Atoi(index); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
+			return n.Content[i], n.Content[i]
+		}
+		return nil, nil
+	}
+	if n.Kind != yaml.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == step {
+			return n.Content[i], n.Content[i+1]
+		}
+	}
+	return nil, nil
 }
 
 func sortProblems(problems []Problem) {
@@ -171,10 +213,9 @@ func (v value) object() *object {
 // get returns the value of an optional key.
 func (o *object) get(key string) value {
 	o.known = append(o.known, key)
-	v := value{d: o.d, path: join(o.path, key)}
-	if e, ok := o.entries[key]; ok {
-		v.node = e.value
-		o.d.where[v.path] = position{e.key.Line, e.key.Column}
+	v := value{d: o.d, path: key, node: o.entries[key].value}
+	if o.path != "" {
+		v.path = o.path + "." + key
 	}
 	return v
 }
@@ -199,7 +240,7 @@ func (o *object) end() {
 
 var plainKey = regexp.MustCompile(`\A[A-Za-z0-9_-]{1,64}\z`)
 
-// join appends a key to a path; an odd key, which only an unknown one can be, is quoted.
+// join appends a key that somebody wrote to a path; an odd one is quoted.
 func join(path, key string) string {
 	switch {
 	case !plainKey.MatchString(key):
@@ -218,9 +259,20 @@ func (v value) items() []value {
 	items := make([]value, len(v.node.Content))
 	for i, n := range v.node.Content {
 		items[i] = value{d: v.d, path: item(v.path, i), node: n}
-		v.d.where[items[i].path] = position{n.Line, n.Column}
 	}
 	return items
+}
+
+// each reads the items of a list. It stops when further problems would not be recorded.
+func each[T any](v value, read func(value) T) []T {
+	var all []T
+	for _, i := range v.items() {
+		if v.d.full() {
+			break
+		}
+		all = append(all, read(i))
+	}
+	return all
 }
 
 // item returns the path of one item of the list at path.

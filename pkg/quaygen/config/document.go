@@ -41,9 +41,8 @@ func (d *decoder) document(data []byte) (value, bool) {
 	default:
 		d.failAt(position{second.Line, second.Column}, "", "a second YAML document starts here; the file holds exactly one, so remove the line \"---\" and what follows")
 	}
-	root := first.Content[0]
-	d.where[""] = position{root.Line, root.Column}
-	return value{d: d, node: root}, true
+	d.root = first.Content[0]
+	return value{d: d, node: d.root}, true
 }
 
 // badText returns the offset of the first byte that is not UTF-8, or is NUL; -1 if there is none.

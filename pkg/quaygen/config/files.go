@@ -59,11 +59,11 @@ func (d *decoder) checkFiles() {
 	for _, ref := range d.files {
 		data, err := readFile(ref.name)
 		if err != nil {
-			d.fail(ref.path, "%q %s", clip(ref.name), fileFault(err))
+			d.fail(ref.path, "%q %s", ref.name, fileFault(err))
 			continue
 		}
 		if fault := contentFault(ref.kind, data); fault != "" {
-			d.fail(ref.path, "%q %s", clip(ref.name), fault)
+			d.fail(ref.path, "%q %s", ref.name, fault)
 			continue
 		}
 		content[ref.path] = data

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/glob"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
@@ -219,7 +220,7 @@ func (d *decoder) pattern(v value, owner quay.Owner) string {
 	}
 	// What * could stand for is what makes a valid name of a valid pattern.
 	if _, err := quay.NewRepository(owner, strings.ReplaceAll(s, "*", "a")); err != nil {
-		if strings.Contains(s, "*") {
+		if glob.HasStar(s) {
 			v.fail("%q can match no repository: apart from *, each part between '/' starts with a lower-case letter or digit, then has those, '.', '_' or '-'", clip(s))
 		} else {
 			v.fail("%v", err)

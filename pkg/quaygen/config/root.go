@@ -28,21 +28,11 @@ func (d *decoder) config(v value, c *Config) {
 	c.Safety = d.safety(root.get("safety"))
 	timesOK := len(d.problems) == before
 
-	for _, item := range root.require("registries", "at least one Quay").nonEmpty("registry").items() {
-		c.Registries = append(c.Registries, d.registry(item))
-	}
-	for _, item := range root.require("robots", "at least one robot").nonEmpty("robot").items() {
-		c.Robots = append(c.Robots, d.robot(item, c, timesOK))
-	}
-	for _, item := range root.get("pullSecrets").items() {
-		c.PullSecrets = append(c.PullSecrets, d.pullSecret(item))
-	}
-	for _, item := range root.get("clients").items() {
-		c.Clients = append(c.Clients, d.client(item))
-	}
-	for _, item := range root.get("rules").items() {
-		c.Rules = append(c.Rules, d.rule(item))
-	}
+	c.Registries = each(root.require("registries", "at least one Quay").nonEmpty("registry"), d.registry)
+	c.Robots = each(root.require("robots", "at least one robot").nonEmpty("robot"), func(v value) Robot { return d.robot(v, c, timesOK) })
+	c.PullSecrets = each(root.get("pullSecrets"), d.pullSecret)
+	c.Clients = each(root.get("clients"), d.client)
+	c.Rules = each(root.get("rules"), d.rule)
 	c.Server = d.server(root.get("server"))
 }
 

@@ -1,0 +1,267 @@
+package config_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
+)
+
+// keyPair makes a certificate and its key.
+func keyPair(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+}
+
+const withFiles = `
+apiVersion: quaygen.dev/v1alpha1
+kind: GeneratorConfig
+instance: lab
+registries:
+- {name: quay, url: "https://quay.io", tokenFile: ./token, caFile: ./tls.crt}
+robots:
+- {name: a, registry: quay, organization: myorg, robot: puller, permissions: {repositories: [{name: app}]}}
+server: {tls: {certFile: ./tls.crt, keyFile: ./tls.key}}
+`
+
+func TestLoadLooksAtTheFilesItNames(t *testing.T) {
+	cert, key := keyPair(t)
+	_, otherKey := keyPair(t)
+	for _, c := range []struct{ file, content, want string }{
+		{"", "", ""},
+		{"tls.key", otherKey, "server.tls.keyFile: is not the key of server.tls.certFile: "},
+		{"tls.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "server.tls.keyFile: is not the key of server.tls.certFile: "},
+		{"tls.crt", key, "server.tls.certFile: \"DIR/tls.crt\" holds no certificate"},
+		{"token", " \n", "registries[0].tokenFile: \"DIR/token\" is empty"},
+		{"token", strings.Repeat("x", 1<<20+1), "registries[0].tokenFile: \"DIR/token\" is larger than a mebibyte"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			in := newInstallation(t)
+			in.write("tls.crt", cert)
+			in.write("tls.key", key)
+			if c.file != "" {
+				in.write(c.file, c.content)
+			}
+			in.write("config.yaml", withFiles)
+			_, err := config.Load(in.path("config.yaml"))
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if want := strings.ReplaceAll(c.want, "DIR", in.dir); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v\nwant %s", err, want)
+			}
+			if err != nil && strings.Contains(err.Error(), "AAAA") {
+				t.Error("the key is quoted")
+			}
+			if _, err := (config.Options{SkipFiles: true}).Load(in.path("config.yaml")); err != nil {
+				t.Errorf("with SkipFiles: %v", err)
+			}
+		})
+	}
+}
+
+func TestAFileThatMayNotBeReadIsNamed(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	in := newInstallation(t)
+	if err := os.Chmod(in.path("token"), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(in.path("config.yaml"))
+	if err == nil || !strings.Contains(err.Error(), "may not be read by this process") {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+func TestAMissingConfigurationIsNotAProblemInIt(t *testing.T) {
+	_, err := config.Load(t.TempDir() + "/config.yaml")
+	var e *config.Error
+	if !errors.Is(err, fs.ErrNotExist) || errors.As(err, &e) {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+func TestContentThatIsNoTextIsRefusedWhereItStopsBeingSo(t *testing.T) {
+	for _, c := range []struct{ name, data, want string }{
+		{"NUL", "apiVersion: a\nki\x00nd: b\n", "f:2:3: the file is not UTF-8 text: byte 0x00; save it as UTF-8"},
+		{"Latin-1", "# Gr\xfc\xdfe\n", "f:1:5: the file is not UTF-8 text: byte 0xfc; save it as UTF-8"},
+		{"UTF-16", "\xff\xfea\x00", "f:1:1: the file is not UTF-8 text: byte 0xff; save it as UTF-8"},
+		{"too large", strings.Repeat("# 1\n", config.MaxSize/4+1), "f:1:1: the file is larger than 4 MiB"},
+		{"nothing", "", "f:1:1: the file is empty; it must start with apiVersion: quaygen.dev/v1alpha1 and kind: GeneratorConfig"},
+		{"a list", "- a\n", "f:1:1: expected an object (lines of \"key: value\"), found a list"},
+		{"unclosed", "a: [b\n", "f:1:1: not valid YAML: did not find expected ',' or ']'"},
+		{"anchor", "a: *b\n", "f:1:1: not valid YAML: unknown anchor 'b' referenced"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := config.Parse("f", []byte(c.data))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			if diff := cmp.Diff(c.want, first); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAliasesCannotExplode(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	for i := range 30 {
+		fmt.Fprintf(&b, "a%d: &a%d [%s]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 10))
+	}
+	b.WriteString("robots: *a30\n")
+	_, err := config.Parse("f", []byte(b.String()))
+	if err == nil || !strings.Contains(err.Error(), "robots: YAML aliases are not supported") {
+		t.Error(err)
+	}
+}
+
+func TestAHopelessFileIsReportedInBounds(t *testing.T) {
+	_, err := config.Parse("f", bytes.Repeat([]byte("- {}\n"), 100))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	var b strings.Builder
+	b.WriteString("robots:\n")
+	for i := range 200_000 {
+		fmt.Fprintf(&b, "- {a%d: 1}\n", i)
+	}
+	_, err = config.Parse("f", []byte(b.String()))
+	var e *config.Error
+	if !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+	if n := len(e.Problems); n > 501 {
+		t.Errorf("%d problems", n)
+	}
+	if last := e.Problems[len(e.Problems)-1]; last.Message != "there are more problems than these; mend some first" {
+		t.Errorf("the last problem is %s", last)
+	}
+}
+
+func TestProblemsAsJSON(t *testing.T) {
+	_, err := config.Options{SkipFiles: true}.Load("testdata/version.bad.yaml")
+	data, jsonErr := json.Marshal(err)
+	if jsonErr != nil {
+		t.Fatal(jsonErr)
+	}
+	want := `{"problems":[{"file":"testdata/version.bad.yaml","line":1,"column":1,"path":"apiVersion","message":"\"quaygen.dev/v1\" is not supported; ` +
+		`did you mean \"quaygen.dev/v1alpha1\"? (valid values: quaygen.dev/v1alpha1)"}],"warnings":[` +
+		`{"file":"testdata/version.bad.yaml","line":1,"column":1,"path":"clients","message":"there are none: nobody will be able to ask for anything"},` +
+		`{"file":"testdata/version.bad.yaml","line":1,"column":1,"path":"rules","message":"there are none: everything will be denied"}]}`
+	if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// many returns a configuration of n robots, each allowed by a rule of its own.
+func many(n int) []byte {
+	var robots, rules strings.Builder
+	for i := range n {
+		fmt.Fprintf(&robots, "- {name: robot-%d, registry: quay, organization: myorg, robot: k8s_puller_%d, permissions: {repositories: [{name: app-%d}]}, maxRefresh: 2h}\n", i, i, i)
+		fmt.Fprintf(&rules, "- {clients: [eso], namespaces: [team-%d], names: [robot-%d]}\n", i, i)
+	}
+	return []byte(`apiVersion: quaygen.dev/v1alpha1
+kind: GeneratorConfig
+instance: lab
+registries:
+- {name: quay, url: "https://quay.io", tokenFile: /run/token}
+clients:
+- {name: eso, bearerTokenFile: /run/eso, namespaceFrom: request}
+server: {tls: {certFile: /run/crt, keyFile: /run/key}}
+robots:
+` + robots.String() + "rules:\n" + rules.String())
+}
+
+func TestTenThousandRobotsFit(t *testing.T) {
+	c, err := config.Parse("many.yaml", many(10_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Robots) != 10_000 || len(c.Warnings()) > 0 {
+		t.Errorf("%d robots, warnings %v", len(c.Robots), c.Warnings())
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	data := many(10_000)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := config.Parse("many.yaml", data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// Whatever the bytes, Parse returns a configuration or problems that lie within the file, say something and do not
+// quote at length.
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"*.good.yaml", "*.bad.yaml"} {
+		for _, file := range fixtures(f, pattern) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := config.Parse("fuzz.yaml", data)
+		var problems []config.Problem
+		if e := (*config.Error)(nil); errors.As(err, &e) {
+			problems = append(e.Problems, e.Warnings...)
+			if len(e.Problems) == 0 {
+				t.Error("an error without a problem")
+			}
+		} else if err != nil || c == nil {
+			t.Fatalf("Parse = %v, %v", c, err)
+		} else {
+			problems = c.Warnings()
+		}
+		lines := bytes.Split(data, []byte("\n"))
+		for _, p := range problems {
+			if p.Line < 1 || p.Line > len(lines) || p.Column < 1 || p.Column > utf8.RuneCount(lines[p.Line-1])+1 {
+				t.Errorf("outside of the file: %s", p)
+			}
+			if p.Message == "" || len(p.Message) > 8000 || strings.Contains(p.Message, "%!") {
+				t.Errorf("message %q", p.Message)
+			}
+		}
+	})
+}

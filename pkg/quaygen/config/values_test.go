@@ -1,0 +1,151 @@
+package config_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+var compareConfigs = cmp.Options{
+	cmpopts.IgnoreUnexported(config.Config{}),
+	cmp.Comparer(func(a, b quay.Robot) bool { return a == b }),
+}
+
+func robot(t *testing.T, owner quay.Owner, err error, short string) quay.Robot {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := quay.NewRobot(owner, short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestEveryValueOfAFileArrives(t *testing.T) {
+	got, err := config.Options{SkipFiles: true}.Load("testdata/full.good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	myorg, orgErr := quay.ParseOrganization("myorg")
+	partner, userErr := quay.ParseUser("partner")
+	want := &config.Config{
+		Instance: "prod-eu",
+		Registries: []config.Registry{
+			{Name: "quay", Host: "registry.example.com", Quay: quay.Config{
+				URL: "https://quay.example.com:8443", TokenFile: "/var/run/secrets/quaygen/quay", CAFile: "/etc/quaygen/quay-ca.crt", QPS: 5, Burst: 10,
+			}},
+			{Name: "quay-io", Host: "quay.io", Quay: quay.Config{
+				URL: "https://quay.io", TokenFile: "/var/run/secrets/quaygen/quay-io", QPS: 5, Burst: 10,
+			}},
+		},
+		Robots: []config.Robot{
+			{Registry: "quay", Email: "robots@myorg.example.com", Spec: rotation.Spec{
+				Name: "prod-puller", Instance: "prod-eu", Base: robot(t, myorg, orgErr, "k8s_prod_puller"), Strategy: rotation.Overlap,
+				Every: 720 * time.Hour, Overlap: 24 * time.Hour, Quiet: 2 * time.Hour, Max: 168 * time.Hour,
+				MaxRefresh: time.Hour, Sync: 30 * time.Second, Safety: rotation.DefaultSafety(),
+				Permissions: rotation.Permissions{
+					Repositories: []rotation.RepositoryGrant{{Pattern: "my-app", Role: quay.RoleRead}, {Pattern: "backend/*", Role: quay.RoleRead}},
+					Teams:        []string{"pullers"}, From: robot(t, myorg, orgErr, "k8s_template"), Prune: true,
+				},
+			}},
+			{Registry: "quay-io", Spec: rotation.Spec{
+				Name: "partner-puller", Instance: "prod-eu", Base: robot(t, partner, userErr, "puller"), Strategy: rotation.None,
+				Every: 720 * time.Hour, Overlap: 24 * time.Hour, Quiet: 2 * time.Hour, Max: 168 * time.Hour,
+				MaxRefresh: time.Hour, Sync: 30 * time.Second, Safety: rotation.DefaultSafety(),
+				Permissions: rotation.Permissions{Repositories: []rotation.RepositoryGrant{{Pattern: "*", Role: quay.RoleRead}}},
+			}},
+		},
+		PullSecrets: []config.PullSecret{{Name: "everything", Robots: []string{"prod-puller", "partner-puller"}}},
+		Clients: []config.Client{
+			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso"},
+			{Name: "team-a", BearerTokenFile: "/var/run/secrets/quaygen/clients/team-a", Namespace: "team-a"},
+		},
+		Rules: policy.Rules{
+			{Clients: []string{"eso"}, Namespaces: []string{"prod-*"}, Names: []string{"prod-puller", "everything"}},
+			{Clients: []string{"team-*"}, Namespaces: []string{"team-a"}, Names: []string{"*-puller"}},
+		},
+		Server: config.Server{
+			HTTP:  config.HTTP{Listen: ":8443"},
+			Admin: config.Admin{Listen: "127.0.0.1:9090"},
+			TLS:   config.TLS{CertFile: "/etc/quaygen/tls/tls.crt", KeyFile: "/etc/quaygen/tls/tls.key"},
+		},
+		Sync:   30 * time.Second,
+		Safety: rotation.DefaultSafety(),
+	}
+	if diff := cmp.Diff(want, got, compareConfigs); diff != "" {
+		t.Error(diff)
+	}
+	if got.Digest() == "" {
+		t.Error("no digest")
+	}
+}
+
+func TestValuesThatAreNotDefaults(t *testing.T) {
+	got, err := config.Parse("dir/demo.yaml", []byte(`
+apiVersion: quaygen.dev/v1alpha1
+kind: GeneratorConfig
+instance: demo
+registries:
+- {name: quay, url: "http://[::1]:18080/", tokenFile: ./token, caFile: ../ca, limits: {qps: 12.5, burst: 200}}
+robots:
+- name: puller
+  registry: quay
+  organization: demo
+  robot: puller
+  permissions: {repositories: [{name: app, role: admin}]}
+  rotation: {every: 60s, overlap: 12s, drain: {quiet: 2s, max: 30s}}
+  maxRefresh: 3s
+server: {http: {listen: "0.0.0.0:0", allowPlaintext: true}, admin: {listen: "[::1]:0"}}
+sync: 1s500ms
+safety: {settle: 1s, stepDeadline: 500ms, clockAllowance: 400ms, allowUnsafeTiming: true}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	demo, orgErr := quay.ParseOrganization("demo")
+	safety := rotation.Safety{Settle: time.Second, StepDeadline: 500 * time.Millisecond, ClockAllowance: 400 * time.Millisecond, AllowUnsafeTiming: true}
+	want := &config.Config{
+		Instance: "demo",
+		Registries: []config.Registry{{Name: "quay", Host: "[::1]:18080", Quay: quay.Config{
+			URL: "http://[::1]:18080", TokenFile: "dir/token", CAFile: "ca", QPS: 12.5, Burst: 200,
+		}}},
+		Robots: []config.Robot{{Registry: "quay", Spec: rotation.Spec{
+			Name: "puller", Instance: "demo", Base: robot(t, demo, orgErr, "puller"), Strategy: rotation.Overlap,
+			Every: time.Minute, Overlap: 12 * time.Second, Quiet: 2 * time.Second, Max: 30 * time.Second,
+			MaxRefresh: 3 * time.Second, Sync: 1500 * time.Millisecond, Safety: safety,
+			Permissions: rotation.Permissions{Repositories: []rotation.RepositoryGrant{{Pattern: "app", Role: quay.RoleAdmin}}},
+		}}},
+		Server: config.Server{
+			HTTP:  config.HTTP{Listen: "0.0.0.0:0", AllowPlaintext: true},
+			Admin: config.Admin{Listen: "[::1]:0"},
+		},
+		Sync:   1500 * time.Millisecond,
+		Safety: safety,
+	}
+	if diff := cmp.Diff(want, got, compareConfigs); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseAndLoadAgreeOnRelativePaths(t *testing.T) {
+	in := newInstallation(t)
+	if got, want := in.load().Registries[0].Quay.TokenFile, in.path("token"); got != want {
+		t.Errorf("tokenFile = %s, want %s", got, want)
+	}
+	c, err := config.Parse("some/where.yaml", []byte(content("one")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Registries[0].Quay.TokenFile, "some/token"; got != want {
+		t.Errorf("tokenFile = %s, want %s", got, want)
+	}
+}
