@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+// quayMetrics count the calls to Quay.
+type quayMetrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newQuayMetrics(registerer prometheus.Registerer) *quayMetrics {
+	m := &quayMetrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quaygen_quay_requests_total", Help: "Calls to Quay, by HTTP status; \"error\" where no complete answer came.",
+		}, []string{"registry", "operation", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quaygen_quay_request_duration_seconds", Help: "Duration of calls to Quay, without waiting for our own limit.",
+			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
+		}, []string{"registry", "operation"}),
+	}
+	registerer.MustRegister(m.requests, m.seconds)
+	return m
+}
+
+func (m *quayMetrics) observer(registry string) func(operation, code string, elapsed time.Duration) {
+	if m == nil {
+		return nil
+	}
+	return func(operation, code string, elapsed time.Duration) {
+		m.requests.WithLabelValues(registry, operation, code).Inc()
+		m.seconds.WithLabelValues(registry, operation).Observe(elapsed.Seconds())
+	}
+}
+
+// maxCall bounds one call to Quay. No call may outlast the step deadline, since what it rests on would be too old.
+const maxCall = 15 * time.Second
+
+// assignments connects robots with clients for their registries.
+func assignments(c *config.Config, m *quayMetrics) ([]rotation.Assignment, error) {
+	clients := map[string]*quay.Client{}
+	for _, r := range c.Registries {
+		settings := r.Quay
+		settings.Timeout = min(maxCall, c.Safety.StepDeadline)
+		settings.Observe = m.observer(r.Name)
+		client, err := quay.New(settings)
+		if err != nil {
+			return nil, fmt.Errorf("registry %q: %w", r.Name, err)
+		}
+		clients[r.Name] = client
+	}
+	var out []rotation.Assignment
+	for _, r := range c.Robots {
+		out = append(out, rotation.Assignment{Spec: r.Spec, Registry: r.Registry, Client: clients[r.Registry]})
+	}
+	return out, nil
+}
+
+// settings says what callers may ask for.
+func settings(c *config.Config) *quaygen.Settings {
+	hosts := map[string]string{}
+	for _, r := range c.Registries {
+		hosts[r.Name] = r.Host
+	}
+	parts := map[string]quaygen.Part{}
+	out := &quaygen.Settings{Rules: c.Rules, Secrets: map[string]quaygen.PullSecret{}}
+	for _, r := range c.Robots {
+		p := quaygen.Part{Robot: r.Name, Host: hosts[r.Registry], Email: r.Email, Paths: []string{r.Base.Owner().Name()}}
+		parts[r.Name] = p
+		out.Secrets[r.Name] = quaygen.PullSecret{Parts: []quaygen.Part{p}}
+	}
+	for _, s := range c.PullSecrets {
+		secret := quaygen.PullSecret{}
+		for _, name := range s.Robots {
+			secret.Parts = append(secret.Parts, parts[name])
+		}
+		out.Secrets[s.Name] = secret
+	}
+	return out
+}
+
+// authenticator can be replaced under requests that use it.
+type authenticator struct {
+	current atomic.Pointer[auth.Authenticator]
+}
+
+func (a *authenticator) Authenticate(r *http.Request) (policy.Caller, error) {
+	return (*a.current.Load())(r)
+}
+
+func bearers(c *config.Config) (auth.Authenticator, error) {
+	var clients []auth.BearerClient
+	for _, client := range c.Clients {
+		clients = append(clients, auth.BearerClient{Name: client.Name, Namespace: client.Namespace, TokenFile: client.BearerTokenFile})
+	}
+	bearer, err := auth.Bearer(clients)
+	if err != nil {
+		return nil, err
+	}
+	return auth.Chain(bearer.Authenticate), nil
+}

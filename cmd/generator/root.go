@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+// Exit codes.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2 // wrong arguments, or an invalid configuration
+	exitNotFound = 3
+	exitDenied   = 4
+)
+
+// version is set by the linker for releases.
+var version = ""
+
+// usageError marks what the caller of the command got wrong.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// run is the whole program but for signals and the exit itself.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := newRoot(stderr)
+	command.SetArgs(args)
+	command.SetOut(stdout)
+	command.SetErr(stderr)
+	err := command.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if invalid, ok := errors.AsType[*config.Error](err); ok {
+		fmt.Fprintln(stderr, invalid)
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, "generator:", err)
+	return exitCode(err)
+}
+
+// exitCode is the one table from errors to exit codes.
+func exitCode(err error) int {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if errors.Is(err, rotation.ErrUnknownRobot) {
+		return exitNotFound
+	}
+	if e, ok := errors.AsType[*quaygen.Error](err); ok {
+		switch e.Kind {
+		case quaygen.KindInvalid:
+			return exitUsage
+		case quaygen.KindUnknown:
+			return exitNotFound
+		case quaygen.KindDenied, quaygen.KindUnauthenticated, quaygen.KindRefused:
+			return exitDenied
+		case quaygen.KindInternal, quaygen.KindNotReady:
+		}
+	}
+	return exitFailed
+}
+
+type rootOptions struct {
+	logFormat, logLevel string
+	log                 *slog.Logger
+}
+
+func newRoot(stderr io.Writer) *cobra.Command {
+	o := &rootOptions{}
+	root := &cobra.Command{
+		Use:           "generator",
+		Short:         "Mint, rotate and serve image pull secrets for private Quay organizations",
+		Version:       buildVersion(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noCommand,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			log, err := newLogger(stderr, o.logFormat, o.logLevel)
+			o.log = log
+			return err
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.PersistentFlags().StringVar(&o.logFormat, "log-format", "text", "text or json")
+	root.PersistentFlags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+	})
+	root.AddCommand(newServe(o), newCheckConfig(), newConfigSchema(), newMint(o), newPlan())
+	for _, c := range root.Commands() {
+		c.Args = asUsage(c.Args)
+	}
+	root.Args = asUsage(root.Args)
+	return root
+}
+
+// noCommand tells of a mistyped command.
+func noCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("there is no command %q", args[0])
+}
+
+// configFlag adds the flag that names the configuration file; the command asks for its value with the returned function.
+func configFlag(c *cobra.Command) func() (string, error) {
+	path := c.Flags().String("config", "", "configuration file (required)")
+	return func() (string, error) {
+		if *path == "" {
+			return "", usageError{fmt.Errorf("--config FILE is needed; see %s --help", c.CommandPath())}
+		}
+		return *path, nil
+	}
+}
+
+// asUsage makes wrong arguments usage errors.
+func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		}
+		return nil
+	}
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level %q is none of debug, info, warn, error", level)}
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usageError{fmt.Errorf("--log-format %q is neither text nor json", format)}
+}
+
+// buildVersion says what was built: the release, else the commit as the Go command recorded it.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return orDevel(version)
+	}
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	parts := []string{orDevel(version)}
+	if revision := settings["vcs.revision"]; revision != "" {
+		if settings["vcs.modified"] == "true" {
+			revision += "-dirty"
+		}
+		parts = append(parts, "commit "+revision)
+	}
+	if t := settings["vcs.time"]; t != "" {
+		parts = append(parts, "of "+t)
+	}
+	return strings.Join(append(parts, info.GoVersion), ", ")
+}
+
+func orDevel(v string) string {
+	if v == "" {
+		return "development build"
+	}
+	return v
+}

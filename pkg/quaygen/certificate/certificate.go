@@ -1,0 +1,103 @@
+// Package certificate serves a TLS certificate that follows its files: cert-manager and the kubelet replace them under a
+// running process.
+package certificate
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Pair is a certificate and its key, read again when either file has changed. It is safe for concurrent use.
+type Pair struct {
+	certFile, keyFile string
+
+	mu      sync.Mutex
+	loaded  *tls.Certificate
+	stamp   stamp
+	looked  time.Time
+	failure error
+}
+
+// recheck is how long a look at the files is good for: handshakes come in bursts.
+const recheck = time.Second
+
+// Load reads a pair for the first time; what cannot be used is an error.
+func Load(certFile, keyFile string) (*Pair, error) {
+	p := &Pair{certFile: certFile, keyFile: keyFile}
+	if err := p.reload(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// stamp tells whether files changed without reading them.
+type stamp struct {
+	cert, key         time.Time
+	certSize, keySize int64
+}
+
+func (p *Pair) stat() (stamp, error) {
+	cert, err := os.Stat(p.certFile)
+	if err != nil {
+		return stamp{}, err
+	}
+	key, err := os.Stat(p.keyFile)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{cert.ModTime(), key.ModTime(), cert.Size(), key.Size()}, nil
+}
+
+// reload reads the files if they changed; the mutex is held or nobody else knows p yet. Between the replacement of the
+// one and the other file they do not fit; the old pair is kept until they do.
+func (p *Pair) reload() error {
+	s, err := p.stat()
+	if err == nil && p.loaded != nil && s == p.stamp {
+		return nil
+	}
+	if err == nil {
+		var pair tls.Certificate
+		if pair, err = tls.LoadX509KeyPair(p.certFile, p.keyFile); err == nil {
+			p.loaded, p.stamp = &pair, s
+			return nil
+		}
+	}
+	return fmt.Errorf("loading the TLS certificate %s with its key %s: %w", p.certFile, p.keyFile, err)
+}
+
+// TLSConfig returns a server configuration that asks p at each handshake.
+func (p *Pair) TLSConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return p.current(time.Now())
+		},
+	}
+}
+
+func (p *Pair) current(now time.Time) (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.looked) >= recheck {
+		p.looked = now
+		p.failure = p.reload()
+	}
+	return p.loaded, nil
+}
+
+// Status returns when the certificate in use ends, and why newer files are not in use, if so.
+func (p *Pair) Status() (notAfter time.Time, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	leaf := p.loaded.Leaf
+	if leaf == nil {
+		return time.Time{}, errors.Join(p.failure, x509.ErrUnsupportedAlgorithm)
+	}
+	return leaf.NotAfter, p.failure
+}

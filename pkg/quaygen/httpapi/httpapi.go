@@ -1,0 +1,226 @@
+// Package httpapi is the way in over HTTP: what ESO's webhook provider and webhook generator call, and the
+// administrator's port. It decodes a request, asks [quaygen.Service], and writes the answer or a problem document
+// (RFC 9457).
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+)
+
+// Config is what the handler needs.
+type Config struct {
+	Service      *quaygen.Service
+	Authenticate auth.Authenticator
+	Log          *slog.Logger
+	Registerer   prometheus.Registerer // nil: nothing is measured
+}
+
+// Limits of the server around the handler. ESO keeps connections open for ever and sets no time limit of its own
+// where its user does not, so the server has to.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 20 * time.Second
+	idleTimeout       = 30 * time.Second
+	maxHeaderBytes    = 16 << 10
+	maxURLBytes       = 4 << 10
+	maxBodyBytes      = 64 << 10
+)
+
+// NewServer wraps a handler with limits on time and size. The caller listens.
+func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           http.MaxBytesHandler(handler, maxBodyBytes),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // ESO's store validation connects and hangs up
+	}
+}
+
+type handler struct {
+	Config
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// New returns the handler for callers.
+func New(config Config) http.Handler {
+	h := &handler{
+		Config: config,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quaygen_requests_total", Help: "Requests answered. Names that are not configured count as \"other\".",
+		}, []string{"transport", "name", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quaygen_request_duration_seconds", Help: "From the request's headers to the answer's last byte handed over.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .05, .1, .5, 1, 5, 10},
+		}, []string{"transport"}),
+	}
+	if config.Registerer != nil {
+		config.Registerer.MustRegister(h.requests, h.seconds)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/pullsecrets/{name...}", h.pullSecret)
+	mux.HandleFunc("/v1/pullsecrets/{name...}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.problem(w, http.StatusMethodNotAllowed, "method not allowed", "a pull secret is read with GET", 0)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		// Not 404: ESO would take a mistyped path for a pull secret that was deleted.
+		h.problem(w, http.StatusBadRequest, "invalid request", "there is nothing here; pull secrets are at /v1/pullsecrets/{name}?namespace=...", 0)
+	})
+	return h.guard(mux)
+}
+
+// guard does what every request needs before it is looked at.
+func (h *handler) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if r.ProtoMajor == 1 && r.TLS != nil {
+			// ESO makes a connection per call where a CA is configured, and never closes it.
+			w.Header().Set("Connection", "close")
+		}
+		if len(r.RequestURI) > maxURLBytes {
+			h.problem(w, http.StatusRequestURITooLong, "invalid request", fmt.Sprintf("the URL is longer than %d bytes", maxURLBytes), 0)
+			return
+		}
+		// The mux would answer an unclean path with a redirect, which ESO would follow, credentials and all.
+		if path := r.URL.EscapedPath(); strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") {
+			h.problem(w, http.StatusBadRequest, "invalid request", "the path has empty or dotted segments", 0)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (h *handler) pullSecret(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	request, code := h.answer(w, r)
+	name := "other"
+	if h.Service.Knows(request.Name) {
+		name = request.Name
+	}
+	h.requests.WithLabelValues("http", name, strconv.Itoa(code)).Inc()
+	h.seconds.WithLabelValues("http").Observe(time.Since(start).Seconds())
+}
+
+func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Request, int) {
+	caller, err := h.Authenticate(r)
+	if err != nil {
+		h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)
+		return quaygen.Request{}, h.fail(w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a bearer token of a configured client is needed"})
+	}
+	request, err := parse(r)
+	if err != nil {
+		return request, h.fail(w, err)
+	}
+	answer, err := h.Service.Get(r.Context(), caller, request)
+	if err != nil {
+		return request, h.fail(w, err)
+	}
+	if !answer.Valid() {
+		return request, h.fail(w, quaygen.ErrExpired(request.Name))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer.Body())))
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(answer.Body()) // the caller went away: nothing to tell it
+	}
+	return request, http.StatusOK
+}
+
+var parameters = []string{"namespace", "property", "format"}
+
+// parse reads a request strictly: what is ambiguous or unknown is refused rather than guessed.
+func parse(r *http.Request) (quaygen.Request, error) {
+	invalid := func(format string, args ...any) (quaygen.Request, error) {
+		return quaygen.Request{}, &quaygen.Error{Kind: quaygen.KindInvalid, Detail: fmt.Sprintf(format, args...)}
+	}
+	// ESO escapes names for a query, inside the path too, where the standard parser leaves a plus alone.
+	escaped := strings.TrimPrefix(r.URL.EscapedPath(), "/v1/pullsecrets/")
+	name, err := url.QueryUnescape(escaped)
+	if err != nil {
+		return invalid("the name in the path is not escaped properly")
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return invalid("the query is not escaped properly")
+	}
+	for _, key := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !slices.Contains(parameters, key):
+			return invalid("there is no query parameter %q; there are %s", clip(key), strings.Join(parameters, ", "))
+		case len(query[key]) > 1:
+			return invalid("the query parameter %s is there twice", key)
+		}
+	}
+	return quaygen.Request{Name: name, Namespace: query.Get("namespace"), Property: query.Get("property"), Format: query.Get("format")}, nil
+}
+
+// statusOf is the one table from kinds to statuses. ESO shows its users little else, and takes 404 for "deleted upstream".
+var statusOf = map[quaygen.Kind]int{
+	quaygen.KindInternal:        http.StatusInternalServerError,
+	quaygen.KindInvalid:         http.StatusBadRequest,
+	quaygen.KindUnauthenticated: http.StatusUnauthorized,
+	quaygen.KindDenied:          http.StatusForbidden,
+	quaygen.KindUnknown:         http.StatusNotFound,
+	quaygen.KindRefused:         http.StatusFailedDependency,
+	quaygen.KindNotReady:        http.StatusServiceUnavailable,
+}
+
+func (h *handler) fail(w http.ResponseWriter, err error) int {
+	e := quaygen.AsError(err)
+	status := statusOf[e.Kind]
+	if e.Kind == quaygen.KindInternal && !errors.Is(err, context.Canceled) {
+		h.Log.Error("request failed", "error", err)
+	}
+	h.problem(w, status, e.Kind.String(), e.Detail, e.RetryAfter)
+	return status
+}
+
+// problem writes a problem document (RFC 9457).
+func (h *handler) problem(w http.ResponseWriter, status int, title, detail string, retryAfter time.Duration) {
+	body, err := json.Marshal(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{"about:blank", title, status, detail})
+	if err != nil {
+		body = []byte(`{"type":"about:blank","title":"internal error","status":500}`)
+	}
+	if retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the caller went away: nothing to tell it
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "..."
+	}
+	return s
+}

@@ -1,0 +1,162 @@
+package quaygen
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/dockerconfig"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+// Format is the form of an answer's data.
+type Format string
+
+// The formats, with the keys of their data.
+const (
+	FormatDockerConfigJSON Format = "dockerconfigjson" // .dockerconfigjson, for Secrets of type kubernetes.io/dockerconfigjson
+	FormatDockerCfg        Format = "dockercfg"        // .dockercfg, the older form
+	FormatBasic            Format = "basic"            // username, password, registry; one robot only
+)
+
+var formatKeys = map[Format][]string{
+	FormatDockerConfigJSON: {".dockerconfigjson"},
+	FormatDockerCfg:        {".dockercfg"},
+	FormatBasic:            {"username", "password", "registry"},
+}
+
+// Formats returns the names of all formats.
+func Formats() []string {
+	return []string{string(FormatDockerConfigJSON), string(FormatBasic), string(FormatDockerCfg)}
+}
+
+func parseFormat(format, property string, secret PullSecret) (Format, error) {
+	f := Format(format)
+	if f == "" {
+		f = FormatDockerConfigJSON
+	}
+	keys, ok := formatKeys[f]
+	switch {
+	case !ok:
+		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no format %q; there are %s", clip(format), strings.Join(Formats(), ", "))}
+	case f == FormatBasic && len(secret.Parts) > 1:
+		return "", &Error{Kind: KindInvalid, Detail: "the format basic holds one user name and password, but this pull secret joins several robots; ask for one of them, or for dockerconfigjson"}
+	case property != "" && !slices.Contains(keys, property):
+		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no property %q in the format %s; there is %s", clip(property), f, strings.Join(keys, ", "))}
+	}
+	return f, nil
+}
+
+type renderKey struct {
+	name, property string
+	format         Format
+}
+
+// rendering is a finished answer, good for exactly these settings and credentials.
+type rendering struct {
+	settings    *Settings
+	credentials []*rotation.Credential
+	body        []byte
+	data        map[string]string
+}
+
+func (r *rendering) of(leases []*rotation.Lease) bool {
+	return slices.EqualFunc(r.credentials, leases, func(c *rotation.Credential, l *rotation.Lease) bool { return c == l.Credential })
+}
+
+// document is the answer on the wire.
+type document struct {
+	Name       string     `json:"name"`
+	Generation *int64     `json:"generation,omitempty"`
+	Robot      string     `json:"robot,omitempty"`
+	Registry   string     `json:"registry,omitempty"`
+	MintedAt   time.Time  `json:"mintedAt"`            // of the newest part
+	RefreshAt  *time.Time `json:"refreshAt,omitempty"` // of the part that is due first; absent if none ever is
+	Warnings   []string   `json:"warnings"`
+	Parts      []document `json:"parts,omitempty"` // where several robots are joined
+	Data       any        `json:"data,omitempty"`
+}
+
+func describe(c *rotation.Credential, host string) document {
+	d := document{Name: c.Name, Generation: &c.Generation, Robot: c.Robot.Username(), Registry: host, MintedAt: c.Created.UTC(), Warnings: c.Warnings}
+	if !c.RefreshAt.IsZero() {
+		at := c.RefreshAt.UTC().Truncate(time.Second)
+		d.RefreshAt = &at
+	}
+	if d.Warnings == nil {
+		d.Warnings = []string{}
+	}
+	return d
+}
+
+func render(name, property string, format Format, secret PullSecret, leases []*rotation.Lease) (*rendering, error) {
+	r := &rendering{}
+	var entries []dockerconfig.Entry
+	var parts []document
+	for i, part := range secret.Parts {
+		c := leases[i].Credential
+		r.credentials = append(r.credentials, c)
+		parts = append(parts, describe(c, part.Host))
+		entries = append(entries, dockerconfig.Entry{Host: part.Host, Username: c.Robot.Username(), Password: c.Token, Email: part.Email, Paths: part.Paths})
+	}
+	data, err := encode(format, entries)
+	if err != nil {
+		return nil, fmt.Errorf("rendering the pull secret %q: %w", name, err)
+	}
+	r.data = data
+	doc := parts[0]
+	if len(parts) > 1 {
+		doc = join(parts)
+	}
+	doc.Name, doc.Data = name, data
+	if property != "" {
+		doc.Data = data[property]
+	}
+	if r.body, err = json.Marshal(doc); err != nil {
+		return nil, fmt.Errorf("rendering the pull secret %q: %w", name, err)
+	}
+	r.body = append(r.body, '\n')
+	return r, nil
+}
+
+func encode(format Format, entries []dockerconfig.Entry) (map[string]string, error) {
+	var data []byte
+	var err error
+	switch format {
+	case FormatBasic:
+		e := entries[0]
+		return map[string]string{"username": e.Username, "password": e.Password.Reveal(), "registry": e.Host}, nil
+	case FormatDockerCfg:
+		data, err = dockerconfig.EncodeLegacy(dockerconfig.Scope(entries))
+	case FormatDockerConfigJSON:
+		data, err = dockerconfig.Encode(dockerconfig.Scope(entries))
+	default:
+		return nil, fmt.Errorf("internal error: no way to write the format %q", format)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{formatKeys[format][0]: string(data)}, nil
+}
+
+// join describes several robots as one: as new as the newest, and to be refreshed when the first of them is.
+func join(parts []document) document {
+	d := document{Parts: parts, Warnings: []string{}}
+	seen := map[string]bool{}
+	for _, p := range parts {
+		if p.MintedAt.After(d.MintedAt) {
+			d.MintedAt = p.MintedAt
+		}
+		if p.RefreshAt != nil && (d.RefreshAt == nil || p.RefreshAt.Before(*d.RefreshAt)) {
+			d.RefreshAt = p.RefreshAt
+		}
+		for _, w := range p.Warnings {
+			seen[p.Name+": "+w] = true
+		}
+	}
+	d.Warnings = append(d.Warnings, slices.Sorted(maps.Keys(seen))...)
+	return d
+}

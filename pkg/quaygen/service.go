@@ -1,0 +1,186 @@
+package quaygen
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+// maxWait bounds how long a request waits for a robot that is being minted. ESO works off one ExternalSecret after the
+// other and has no time limit of its own: an answer that says "later" is better than a late one.
+const maxWait = 8 * time.Second
+
+// Settings are what a configuration says about answers. They are replaced as a whole.
+type Settings struct {
+	Rules   policy.Rules
+	Secrets map[string]PullSecret // what callers may ask for, by name
+}
+
+// PullSecret is what callers ask for: one robot, or several joined.
+type PullSecret struct {
+	Parts []Part
+}
+
+// Part is one robot's share of a pull secret.
+type Part struct {
+	Robot string   // the robot's configured name
+	Host  string   // registry host as images name it, with the port if any
+	Email string   // may be empty
+	Paths []string // what to narrow the entry to where another one is for the same host; e.g. "myorg"
+}
+
+// Request is what a caller asks for.
+type Request struct {
+	Name      string
+	Namespace string // whom the credential is for
+	Property  string // one value of the data instead of all; empty: all
+	Format    string // see [Formats]; empty: dockerconfigjson
+}
+
+// Service answers requests for pull secrets. It is safe for concurrent use.
+type Service struct {
+	engine   *rotation.Engine
+	log      *slog.Logger
+	settings atomic.Pointer[Settings]
+	rendered sync.Map // renderKey → *rendering
+}
+
+// New returns a service that allows nothing yet.
+func New(engine *rotation.Engine, log *slog.Logger) *Service {
+	s := &Service{engine: engine, log: log}
+	s.Apply(&Settings{})
+	return s
+}
+
+// Apply replaces the settings at once. Answers that were rendered before are dropped.
+func (s *Service) Apply(settings *Settings) {
+	s.settings.Store(settings)
+	s.rendered.Clear()
+}
+
+// Knows reports whether name is one that callers may ask for; metrics use it to keep other names out of labels.
+func (s *Service) Knows(name string) bool {
+	_, ok := s.settings.Load().Secrets[name]
+	return ok
+}
+
+// Namespaces are DNS labels in Kubernetes; names of pull secrets are what the configuration accepts.
+var (
+	namespaceRE = regexp.MustCompile(`\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\z`)
+	nameRE      = regexp.MustCompile(`\A[a-z0-9][a-z0-9._-]{0,252}\z`)
+)
+
+// Get answers a request of an authenticated caller. The answer comes from memory; only for a robot that is being minted
+// right now it waits, together with all others who ask for it. Every error is an [*Error].
+func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*Answer, error) {
+	settings := s.settings.Load()
+	if err := s.authorize(settings, caller, r); err != nil {
+		return nil, err
+	}
+	secret, ok := settings.Secrets[r.Name]
+	if !ok {
+		return nil, &Error{Kind: KindUnknown, Detail: fmt.Sprintf("there is no pull secret %q", r.Name)}
+	}
+	format, err := parseFormat(r.Format, r.Property, secret)
+	if err != nil {
+		return nil, err
+	}
+	leases, err := s.leases(ctx, secret)
+	if err != nil {
+		return nil, err
+	}
+	return s.render(settings, r.Name, r.Property, format, secret, leases)
+}
+
+// authorize checks the request's form first, since a rule can only be asked about names that mean something.
+func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request) error {
+	switch {
+	case strings.Contains(r.Name+r.Namespace+r.Property+r.Format, "<no value>"):
+		return &Error{Kind: KindInvalid, Detail: `a template rendered "<no value>": it uses a variable that ESO does not set here`}
+	case !nameRE.MatchString(r.Name):
+		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be the name of a pull secret: lower-case letters, digits, '.', '_' and '-'", clip(r.Name))}
+	case r.Namespace == "":
+		return &Error{Kind: KindInvalid, Detail: "the query parameter namespace is missing: it names the namespace that the pull secret is for"}
+	case !namespaceRE.MatchString(r.Namespace):
+		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(r.Namespace))}
+	}
+	decision := settings.Rules.Decide(caller, r.Namespace, r.Name)
+	if decision.Outcome == policy.Allowed {
+		return nil
+	}
+	s.log.Warn("request refused", "client", caller.Name, "how", caller.How, "namespace", r.Namespace, "name", r.Name, "reason", decision.Reason)
+	return &Error{Kind: KindDenied, Detail: "this client may not have this pull secret for this namespace"}
+}
+
+func (s *Service) leases(ctx context.Context, secret PullSecret) ([]*rotation.Lease, error) {
+	leases := make([]*rotation.Lease, len(secret.Parts))
+	for i, part := range secret.Parts {
+		lease, err := s.engine.Current(part.Robot)
+		if err != nil {
+			// The context is made only here: the request that finds everything in memory pays nothing for it.
+			waiting, cancel := context.WithTimeout(ctx, maxWait)
+			lease, err = s.engine.Await(waiting, part.Robot)
+			cancel()
+		}
+		if err != nil {
+			return nil, translate(err)
+		}
+		leases[i] = lease
+	}
+	return leases, nil
+}
+
+func (s *Service) render(settings *Settings, name, property string, format Format, secret PullSecret, leases []*rotation.Lease) (*Answer, error) {
+	key := renderKey{name, property, format}
+	if found, ok := s.rendered.Load(key); ok {
+		if old := found.(*rendering); old.settings == settings && old.of(leases) { //nolint:errcheck,forcetypeassert // only renderings are stored
+			return &Answer{rendering: old, leases: leases}, nil
+		}
+	}
+	fresh, err := render(name, property, format, secret, leases)
+	if err != nil {
+		return nil, err
+	}
+	fresh.settings = settings // one rendered under replaced settings may still get in here; it is never found good
+	s.rendered.Store(key, fresh)
+	return &Answer{rendering: fresh, leases: leases}, nil
+}
+
+// Answer is a rendered pull secret. Write it only while it is valid.
+type Answer struct {
+	*rendering
+	leases []*rotation.Lease
+}
+
+// Body returns the JSON document. It must not be changed.
+func (a *Answer) Body() []byte { return a.body }
+
+// Data returns the values alone, by key, as they go into a Secret.
+func (a *Answer) Data() map[string]string { return a.data }
+
+// Valid reports whether the answer may still be handed out. A process that was stopped between Get and here finds that
+// it may not.
+func (a *Answer) Valid() bool {
+	return !slices.ContainsFunc(a.leases, func(l *rotation.Lease) bool { return !l.Valid() })
+}
+
+// ErrExpired is the answer when a valid one has just ended.
+func ErrExpired(name string) *Error {
+	return &Error{Kind: KindNotReady, Detail: "the credential of " + name + " may be retired by now; it is being looked up", RetryAfter: time.Second}
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "..."
+	}
+	return s
+}
