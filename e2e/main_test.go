@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quaygen/quaygen/e2e/cluster"
+	"github.com/quaygen/quaygen/e2e/process"
+)
+
+// startTimeout bounds the start of a part, a cold build included.
+const startTimeout = 30 * time.Minute
+
+// stopTimeout bounds the orderly end of ESO, which takes well under a second.
+const stopTimeout = 20 * time.Second
+
+// control is the one control plane that the stories share, each in namespaces
+// of its own. It starts with the first story that asks for it.
+var control struct {
+	sync.Mutex
+	dir     string
+	cluster *cluster.Cluster
+	err     error
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if control.dir, err = os.MkdirTemp("", "quaygen-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if control.cluster != nil {
+		control.cluster.Close()
+	}
+	if code != 0 {
+		fmt.Fprintln(os.Stderr, "the logs of all parts are kept in", control.dir)
+		return code
+	}
+	if err := os.RemoveAll(control.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// shared returns the shared control plane.
+func shared(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	control.Lock()
+	defer control.Unlock()
+	if control.cluster == nil && control.err == nil {
+		ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+		defer cancel()
+		control.cluster, control.err = cluster.Start(ctx, control.dir)
+	}
+	if control.err != nil {
+		t.Fatal(control.err)
+	}
+	return control.cluster
+}
+
+// operator runs ESO on c, with args, until the test ends. ESO acts on the whole
+// cluster, so a test that calls this cannot run in parallel with another one.
+func operator(t *testing.T, c *cluster.Cluster, args ...string) *process.Process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	eso, err := c.StartESO(ctx, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The test's own context has ended by now.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopTimeout)
+		defer cancel()
+		if err := eso.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return eso
+}
