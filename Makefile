@@ -13,7 +13,7 @@ UNIT = $$($(GO) list ./... | grep -v '^github.com/quaygen/quaygen/e2e\b')
 # A count, not a time: the same work on every machine.
 FUZZ_RUNS ?= 10000x
 
-.PHONY: help build vet lint unit race race-if-possible fuzz test bench e2e tidy-check clean
+.PHONY: help build vet lint unit race race-if-possible fuzz test bench demo e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -52,6 +52,10 @@ test: lint vet unit race-if-possible fuzz ## all of the above: what has to pass 
 
 bench: ## benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem -count 5 $(UNIT)
+
+demo: ## the main job on embedded parts, on loopback: under a minute once built
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	bin/quaydemo --bin bin
 
 e2e: ## real kube-apiserver, etcd, ESO and Vault as processes; builds them first
 	cd e2e && $(GO) test -count=1 -timeout 40m -v ./...
