@@ -184,10 +184,12 @@ func (s *Server) config() *answer {
 
 // PushImage puts a small random image into a repository, as somebody with all rights would, and returns its digest.
 func (s *Server) PushImage(ns, repo, tag string) string {
-	s.mu.Lock()
-	r := s.mustRepository(ns, repo)
-	s.mu.Unlock()
-	return s.images.push(r, tag)
+	find := func() *repository {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.mustRepository(ns, repo)
+	}
+	return s.images.push(find(), tag)
 }
 
 // storageName names a repository in the image store: by id, so that another of the same name starts empty.
