@@ -1,0 +1,84 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// settled is how much older than the look at it a file's time must be before the file is believed not to have changed
+// again within the same tick of the file system's clock; some count in seconds.
+const settled = 2 * time.Second
+
+// tokenFile is a file as it was read: the token's hash, not the token.
+type tokenFile struct {
+	hash [sha256.Size]byte
+	info os.FileInfo
+	read time.Time
+}
+
+// reread reads the file at path if it is not the one that f was read from: another inode, as after a rename or when
+// Kubernetes swaps a mounted Secret, another size or another time.
+func (f tokenFile) reread(path string) (tokenFile, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return f, fmt.Errorf("looking at its token file: %w", err)
+	}
+	if os.SameFile(info, f.info) && info.Size() == f.info.Size() && info.ModTime().Equal(f.info.ModTime()) &&
+		f.read.Sub(info.ModTime()) > settled {
+		return f, nil
+	}
+	return readTokenFile(path)
+}
+
+// readTokenFile hashes the token in the file at path. White space around the token is not part of it.
+func readTokenFile(path string) (tokenFile, error) {
+	// Opening a pipe would wait for somebody to write to it.
+	if info, err := os.Stat(path); err != nil {
+		return tokenFile{}, fmt.Errorf("looking at its token file: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return tokenFile{}, fmt.Errorf("its token file %s is not a regular file", path)
+	}
+	read := time.Now()
+	file, err := os.Open(path)
+	if err != nil {
+		return tokenFile{}, fmt.Errorf("opening its token file: %w", err)
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	// Taken before the content: what is written in between shows as a change at the next look.
+	info, err := file.Stat()
+	if err != nil {
+		return tokenFile{}, fmt.Errorf("looking at its token file: %w", err)
+	}
+	const surroundings = 1024 // bytes of white space that are put up with
+	content, err := io.ReadAll(io.LimitReader(file, MaxToken+surroundings+1))
+	if err != nil {
+		return tokenFile{}, fmt.Errorf("reading its token file: %w", err)
+	}
+	if len(content) > MaxToken+surroundings {
+		return tokenFile{}, fmt.Errorf("its token file %s holds more than a token", path)
+	}
+	token := strings.TrimSpace(string(content))
+	if err := checkToken(token); err != nil {
+		return tokenFile{}, fmt.Errorf("its token file %s %w", path, err)
+	}
+	return tokenFile{hash: sha256.Sum256([]byte(token)), info: info, read: read}, nil
+}
+
+func checkToken(token string) error {
+	switch {
+	case token == "":
+		return errors.New("is empty")
+	case len(token) < MinToken:
+		return fmt.Errorf("holds a token of %d characters; fewer than %d can be guessed: write one with \"openssl rand -hex 32\"", len(token), MinToken)
+	case len(token) > MaxToken:
+		return fmt.Errorf("holds more than %d characters", MaxToken)
+	case !isToken(token):
+		return errors.New("holds characters that a bearer token cannot have; letters, digits and -._~+/ are allowed, then any number of \"=\"")
+	}
+	return nil
+}
