@@ -2,6 +2,7 @@ package quay_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
@@ -133,6 +134,7 @@ func refusingServer(t *testing.T, end func(*http2.Framer, uint32) error) (url, c
 			if err != nil {
 				return
 			}
+			context.AfterFunc(t.Context(), func() { conn.Close() }) // the client would keep it
 			wg.Go(func() {
 				defer conn.Close()
 				refuse(t, conn, tlsConfig, requests, end)
