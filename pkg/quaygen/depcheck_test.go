@@ -21,6 +21,7 @@ const (
 var mayImport = map[string][]string{
 	"secret":            {},
 	"glob":              {},
+	"certificate":       {},
 	"quay":              {},
 	"dockerconfig":      {},
 	"policy":            {"quay"},
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 }
 
 // leaves use nothing but the standard library.
-var leaves = []string{"secret", "glob"}
+var leaves = []string{"secret", "glob", "certificate"}
 
 // mayUseKubernetes and mayUseGRPC list the packages, below pkg/quaygen, whose own code may import these.
 var (
@@ -47,7 +48,7 @@ var (
 )
 
 // kubernetesFree are the packages that may not even link Kubernetes modules through others.
-var kubernetesFree = []string{"secret", "glob", "quay", "dockerconfig", "policy", "ledger", "rotation", "", "config", "quay/quaytest"}
+var kubernetesFree = []string{"secret", "glob", "certificate", "quay", "dockerconfig", "policy", "ledger", "rotation", "", "config", "quay/quaytest"}
 
 type listed struct {
 	ImportPath string
