@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"regexp"
@@ -231,16 +232,28 @@ func (d *decoder) checkPattern(path, pattern string, x *index, named map[string]
 }
 
 func (d *decoder) checkServer(s Server) {
-	host, port, _ := net.SplitHostPort(s.HTTP.Listen)
-	withTLS := s.TLS != TLS{} || d.written("server.tls.certFile") || d.written("server.tls.keyFile")
-	switch {
-	case withTLS && s.HTTP.AllowPlaintext:
-		d.warn("server.http.allowPlaintext", "has no effect: server.tls is set, and plaintext is not served; remove it")
-	case !withTLS && !s.HTTP.AllowPlaintext && !loopback(host):
-		d.fail("server.http.listen", "%s would serve credentials in plaintext to the network: write server.tls.certFile and keyFile, or listen on 127.0.0.1:%s, or, where something in front does TLS, write allowPlaintext: true",
-			s.HTTP.Listen, port)
+	_, port, _ := net.SplitHostPort(s.HTTP.Listen)
+	if d.written("server.tls.certFile") || d.written("server.tls.keyFile") {
+		if s.HTTP.AllowPlaintext {
+			d.warn("server.http.allowPlaintext", "has no effect: server.tls is set, and plaintext is not served; remove it")
+		}
+	} else if err := s.Check(); err != nil {
+		d.fail("server.http.listen", "%v", err)
 	}
 	if s.HTTP.Listen == s.Admin.Listen && port != "0" {
 		d.fail("server.admin.listen", "%s is the address of server.http already; choose another port", s.Admin.Listen)
 	}
+}
+
+// Check returns an error that says what to write if s would serve credentials in plaintext to the network without
+// that having been allowed. Whoever replaces HTTP.Listen by something that is not in the file checks again.
+func (s Server) Check() error {
+	host, port, err := net.SplitHostPort(s.HTTP.Listen)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not host:port: %w", s.HTTP.Listen, err)
+	case s.TLS != TLS{}, s.HTTP.AllowPlaintext, loopback(host):
+		return nil
+	}
+	return fmt.Errorf("%s would serve credentials in plaintext to the network: write server.tls.certFile and keyFile, or listen on 127.0.0.1:%s, or, where something in front does TLS, write allowPlaintext: true", s.HTTP.Listen, port)
 }

@@ -159,20 +159,21 @@ func describe(n *yaml.Node) string {
 		return "an object"
 	case yaml.SequenceNode:
 		return "a list"
-	case yaml.ScalarNode:
-		switch n.Tag {
-		case "!!int", "!!float":
-			return "a number"
-		case "!!bool":
-			return "true or false"
-		case "!!timestamp":
-			return "a date"
-		case "!!null":
-			return "nothing"
-		}
-		return "a string"
+	case yaml.AliasNode:
+		return "an alias"
+	default:
 	}
-	return "something else"
+	switch n.Tag {
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "true or false"
+	case "!!timestamp":
+		return "a date"
+	case "!!null":
+		return "nothing"
+	}
+	return "a string"
 }
 
 // object is a value with keys. Every key that the caller gets is a known one; end reports the others.

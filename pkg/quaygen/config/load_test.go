@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -186,6 +187,24 @@ func TestProblemsAsJSON(t *testing.T) {
 		`{"file":"testdata/version.bad.yaml","line":1,"column":1,"path":"rules","message":"there are none: everything will be denied"}]}`
 	if diff := cmp.Diff(want, string(data)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestAListenerFromElsewhereIsCheckedForPlaintextToo(t *testing.T) {
+	for listen, ok := range map[string]bool{"127.0.0.1:80": true, "[::1]:80": true, "localhost:80": true, "[::ffff:127.0.0.1]:80": true,
+		":80": false, "0.0.0.0:80": false, "10.0.0.1:80": false, "[::]:80": false, "localhost.example.com:80": false, "127.0.0.1": false} {
+		plain := config.Server{HTTP: config.HTTP{Listen: listen}}
+		if err := plain.Check(); (err == nil) != ok {
+			t.Errorf("%s: %v", listen, err)
+		}
+		if _, _, err := net.SplitHostPort(listen); err != nil {
+			continue
+		}
+		for _, s := range []config.Server{{HTTP: config.HTTP{Listen: listen, AllowPlaintext: true}}, {HTTP: plain.HTTP, TLS: config.TLS{CertFile: "/c", KeyFile: "/k"}}} {
+			if err := s.Check(); err != nil {
+				t.Errorf("%+v: %v", s, err)
+			}
+		}
 	}
 }
 

@@ -184,7 +184,11 @@ func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 func requireProblem(t *testing.T, path, key string) {
 	t.Helper()
 	v := document(t, "testdata/full.good.yaml")
-	delete(at(v, path).(map[string]any), key)
+	object, ok := at(v, path).(map[string]any)
+	if !ok {
+		t.Fatalf("full.good.yaml has no object %q", path)
+	}
+	delete(object, key)
 	data, err := yaml.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +208,7 @@ func TestSchemaDescribesEveryKeyAndItsDefaultsAreTheReaders(t *testing.T) {
 			t.Errorf("%s has no description", path)
 		}
 		if o.Default != nil {
-			put(explicit, path, o.Default)
+			put(t, explicit, path, o.Default)
 			defaults++
 		}
 	})
@@ -229,19 +233,18 @@ func TestSchemaDescribesEveryKeyAndItsDefaultsAreTheReaders(t *testing.T) {
 }
 
 // put writes a value, and the objects around it.
-func put(document map[string]any, path string, v any) {
-	steps := strings.Split(path, ".")
-	object := document
-	for _, step := range steps[:len(steps)-1] {
-		name, _, inList := strings.Cut(step, "[")
-		if object[name] == nil {
-			object[name] = map[string]any{}
-		}
-		if inList {
-			object = object[name].([]any)[0].(map[string]any)
-		} else {
-			object = object[name].(map[string]any)
-		}
+func put(t *testing.T, document map[string]any, path string, v any) {
+	t.Helper()
+	parent, key := "", path
+	if i := strings.LastIndex(path, "."); i >= 0 {
+		parent, key = path[:i], path[i+1:]
 	}
-	object[steps[len(steps)-1]] = v
+	if at(document, parent) == nil {
+		put(t, document, parent, map[string]any{})
+	}
+	object, ok := at(document, parent).(map[string]any)
+	if !ok {
+		t.Fatalf("%s is no object", parent)
+	}
+	object[key] = v
 }

@@ -77,12 +77,10 @@ type watching struct {
 // watch starts a Watch that ends with the test.
 func watch(t *testing.T, current *config.Config) *watching {
 	w := &watching{t: t, calls: make(chan string, 10), done: make(chan error, 1)}
-	apply := func(c *config.Config) error {
-		w.calls <- "apply " + c.Instance
-		return nil
-	}
 	go func() {
-		w.done <- config.Watch(t.Context(), current, apply, func(err error) { w.calls <- "report " + err.Error() })
+		w.done <- config.Watch(t.Context(), current,
+			func(c *config.Config) error { w.calls <- "apply " + c.Instance; return nil },
+			func(err error) { w.calls <- "report " + err.Error() })
 	}()
 	return w
 }
