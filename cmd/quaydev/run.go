@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), f, stdout) },
+		RunE:          func(*cobra.Command, []string) error { return serve(ctx, f, stdout) },
 	}
 	cmd.SetArgs(append([]string{}, args...)) // nil would mean the arguments of the process
 	cmd.SetOut(stdout)
@@ -135,7 +135,9 @@ func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler
 	if err := server.Shutdown(grace); err != nil {
 		_ = server.Close()
 	}
-	<-stopped
+	if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving: %w", err)
+	}
 	return nil
 }
 

@@ -313,7 +313,7 @@ func TestPeopleActThroughTheControl(t *testing.T) {
 	r.must(200, "POST", "/quaydev/repositories/delete", map[string]string{"name": "new-app"}, nil)
 	r.must(404, "GET", "/api/v1/repository/myorg/new-app", nil, nil)
 	r.must(400, "POST", "/quaydev/repositories", map[string]string{"name": "Bad Name"}, nil)
-	r.must(400, "POST", "/quaydev/repositories", map[string]string{"nmae": "typo"}, nil)
+	r.must(400, "POST", "/quaydev/repositories", map[string]string{"title": "unknown"}, nil)
 
 	r.must(200, "POST", "/quaydev/token", nil, nil)
 	r.must(401, "GET", robotsPath, nil, nil)
@@ -338,7 +338,7 @@ func TestFaultsAndSwitchesThroughTheControl(t *testing.T) {
 	r.must(429, "GET", robotsPath, nil, nil)
 	r.must(200, "DELETE", "/quaydev/faults", nil, nil)
 	r.must(200, "GET", robotsPath, nil, nil)
-	for _, wrong := range []map[string]any{{"status": 42}, {"delay": "soon"}, {"delay": "-1s"}, {"times": -1}, {"probability": 2}, {"hnag": true}} {
+	for _, wrong := range []map[string]any{{"status": 42}, {"delay": "soon"}, {"delay": "-1s"}, {"times": -1}, {"probability": 2}, {"hangs": true}} {
 		r.must(400, "POST", "/quaydev/faults", wrong, nil)
 	}
 

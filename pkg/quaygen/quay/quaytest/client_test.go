@@ -72,6 +72,17 @@ func (c client) send(r *http.Request) *reply {
 	return &reply{t: c.t, what: r.Method + " " + r.URL.Path, code: resp.StatusCode, header: resp.Header, body: body}
 }
 
+// fail sends a request that shall not be answered, and returns the error.
+func (c client) fail(ctx context.Context, method, path string) error {
+	c.t.Helper()
+	resp, err := c.http.Do(c.request(ctx, method, path, nil))
+	if err == nil {
+		_ = resp.Body.Close()
+		c.t.Fatalf("%s %s was answered with %s", method, path, resp.Status)
+	}
+	return err
+}
+
 func (c client) do(method, path string, body any) *reply {
 	c.t.Helper()
 	return c.send(c.request(c.t.Context(), method, path, body))
@@ -108,13 +119,12 @@ func (r *reply) contentType(want string) *reply {
 }
 
 // html checks for a page that is not JSON.
-func (r *reply) html() *reply {
+func (r *reply) html() {
 	r.t.Helper()
 	r.contentType("text/html")
 	if json.Valid(r.body) {
 		r.t.Errorf("%s: want a page, not JSON", r.what)
 	}
-	return r
 }
 
 // exactly checks the body byte for byte, but for white space around it.
@@ -141,38 +151,36 @@ func (r *reply) problem(status int, kind string) *reply {
 	return r
 }
 
-func (r *reply) detail(want string) *reply {
+func (r *reply) detail(want string) {
 	r.t.Helper()
 	if got := r.object("")["detail"]; got != want {
 		r.t.Errorf("%s: detail %q, want %q", r.what, got, want)
 	}
-	return r
 }
 
 // bare checks the envelope of exceptions that no endpoint catches.
-func (r *reply) bare(status int, message string) *reply {
+func (r *reply) bare(status int, message string) {
 	r.t.Helper()
 	r.status(status).contentType("application/json").keys("message")
 	if got, _ := r.object("")["message"].(string); got != message {
 		r.t.Errorf("%s: message %q, want %q", r.what, got, message)
 	}
-	return r
 }
 
 // invalidToken and the like are the answers to callers without the right; docs/quay-contract.md 1.3.
-func (r *reply) invalidToken() *reply {
+func (r *reply) invalidToken() {
 	r.t.Helper()
-	return r.problem(401, "invalid_token").detail("Requires authentication")
+	r.problem(401, "invalid_token").detail("Requires authentication")
 }
 
-func (r *reply) insufficientScope() *reply {
+func (r *reply) insufficientScope() {
 	r.t.Helper()
-	return r.problem(403, "insufficient_scope").detail("Unauthorized")
+	r.problem(403, "insufficient_scope").detail("Unauthorized")
 }
 
-func (r *reply) csrf() *reply {
+func (r *reply) csrf() {
 	r.t.Helper()
-	return r.status(403).contentType("text/html").exactly(`{"error": "CSRF token was invalid or missing."}`)
+	r.status(403).contentType("text/html").exactly(`{"error": "CSRF token was invalid or missing."}`)
 }
 
 // keys checks the keys of the body's object, in their order.
@@ -184,12 +192,11 @@ func (r *reply) keys(want ...string) *reply {
 	return r
 }
 
-func (r *reply) into(v any) *reply {
+func (r *reply) into(v any) {
 	r.t.Helper()
 	if err := json.Unmarshal(r.body, v); err != nil {
 		r.t.Fatalf("%s: %v", r.what, err)
 	}
-	return r
 }
 
 // object returns the body's object, or the one below key.

@@ -19,15 +19,15 @@ import (
 // else: each test says what it needs. They run against the double alone.
 
 // double is a quayUnderTest with the server's own methods.
-func double(t *testing.T, o quaytest.Options) (*quaytest.Server, quayUnderTest) {
+func double(t *testing.T) (*quaytest.Server, quayUnderTest) {
 	t.Helper()
-	s, c := newDouble(t, o)
+	s, c := newDouble(t, quaytest.Options{})
 	return s, quayUnderTest{client: c, org: "acme", prefix: "qc"}
 }
 
 // Needs organizations of chosen names. docs/quay-contract.md 0.6
 func TestAListLeaksRobotsOfSimilarNamespaces(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	for _, org := range []string{"my_org", "my-org", "myxorg", "my_organ"} {
 		s.AddOrganization(org, "alice")
 		s.AddRobot(org, "build", "")
@@ -52,7 +52,7 @@ func TestAListLeaksRobotsOfSimilarNamespaces(t *testing.T) {
 
 // Needs tokens of fewer scopes. docs/quay-contract.md 0.9, 0.10, 1.2, 7
 func TestScopes(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.AddRobot("acme", "build", "")
 	type calls struct{ list, get, permissions, grants, repository, user int }
 	for scopes, want := range map[string]calls{
@@ -93,7 +93,7 @@ func TestScopes(t *testing.T) {
 
 // Needs a second user. docs/quay-contract.md 2.5, 7
 func TestMembersListRobotsWithoutTokens(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.AddRobot("acme", "build", "")
 	s.AddUser("bob")
 	c := q.as(s.AddToken("bob", "org:admin", "repo:admin", "user:admin"))
@@ -113,7 +113,7 @@ func TestMembersListRobotsWithoutTokens(t *testing.T) {
 
 // Needs a token that the web page would not make. docs/quay-contract.md 0.5, 1.2
 func TestAnUnknownScopeWordBreaksEveryRight(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	c := q.as(s.AddToken("alice", "org:admin", "org:everything"))
 	c.get(q.robots()).status(500).html()
 	c.put(q.robotPath("build"), nil).status(500).html()
@@ -122,7 +122,7 @@ func TestAnUnknownScopeWordBreaksEveryRight(t *testing.T) {
 
 // Needs the power to revoke. docs/quay-contract.md 0.1, 1.1
 func TestARevokedTokenLooksLikeAnyBadOne(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.SetUserEnabled("alice", false)
 	q.get(q.robots()).invalidToken()
 	s.SetUserEnabled("alice", true)
@@ -134,7 +134,7 @@ func TestARevokedTokenLooksLikeAnyBadOne(t *testing.T) {
 
 // Needs Quay's configuration. docs/quay-contract.md 2.11
 func TestRobotsDisallow(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	token, listed := s.AddRobot("acme", "build", ""), s.AddRobot("acme", "listed", "")
 	s.SetRobotsDisallow(true, "acme+listed")
 	const disabled = "Robot accounts have been disabled. Please contact your administrator."
@@ -156,7 +156,7 @@ func TestRobotsDisallow(t *testing.T) {
 
 // Needs Quay's configuration. docs/quay-contract.md 1.3, 2.11
 func TestReadOnly(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	token := s.AddRobot("acme", "build", "")
 	s.SetReadOnly(true)
 	for _, reply := range []*reply{
@@ -178,7 +178,7 @@ func TestReadOnly(t *testing.T) {
 
 // Needs an administrator of Quay. docs/quay-contract.md 2.11, 6.2
 func TestADisabledOrganization(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	token := s.AddRobot("acme", "build", "")
 	s.AddOrganization("other", "alice")
 	other := s.AddRobot("other", "build", "")
@@ -191,7 +191,7 @@ func TestADisabledOrganization(t *testing.T) {
 
 // Needs a mirror. docs/quay-contract.md 2.6
 func TestARobotOfAMirrorCannotBeDeleted(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.AddRobot("acme", "build", "")
 	s.SetMirror("acme", "build", true)
 	q.delete(q.robotPath("build")).problem(400, "invalid_request").detail("Robot is being used by a mirror")
@@ -202,7 +202,7 @@ func TestARobotOfAMirrorCannotBeDeleted(t *testing.T) {
 // Needs Quay's clock. docs/quay-contract.md 2.10, 2.5
 func TestLastAccessedHasAThreshold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := double(t, quaytest.Options{})
+		s, q := double(t)
 		token := s.AddRobot("acme", "build", "")
 		last := func() time.Time {
 			state, _ := s.Robot("acme", "build")
@@ -238,7 +238,7 @@ func TestLastAccessedHasAThreshold(t *testing.T) {
 // Needs Quay's clock. docs/quay-contract.md 0.7
 func TestListOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := double(t, quaytest.Options{})
+		s, q := double(t)
 		for _, short := range []string{"one", "two", "three"} {
 			token := s.AddRobot("acme", short, "")
 			q.mustLogin(short, token)
@@ -254,7 +254,7 @@ func TestListOrder(t *testing.T) {
 
 // Needs many grants. docs/quay-contract.md 0.7: the limit cuts the rows of a join.
 func TestALimitWithPermissionsCutsRows(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.AddRobot("acme", "one", "")
 	s.AddRobot("acme", "two", "")
 	for i := range 3 {
@@ -280,7 +280,7 @@ func TestALimitWithPermissionsCutsRows(t *testing.T) {
 // Needs Quay's clock. docs/quay-contract.md 6.3, 6.5
 func TestRegistryTokensEndAndTheChainWithThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, q := double(t, quaytest.Options{})
+		s, q := double(t)
 		token := s.AddRobot("acme", "build", "")
 		s.Grant("acme", "app", "build", "read")
 		s.PushImage("acme", "app", "v1")
@@ -302,7 +302,7 @@ func TestRegistryTokensEndAndTheChainWithThem(t *testing.T) {
 
 // Needs Quay's configuration. docs/quay-contract.md 6.1, 6.2
 func TestTokensAreForOneHostname(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	token := s.AddRobot("acme", "build", "")
 	jwt := q.mustLogin("build", token)
 	s.SetHostname("http", "127.0.0.1:1")
@@ -315,7 +315,7 @@ func TestTokensAreForOneHostname(t *testing.T) {
 
 // Needs more than a hundred repositories. docs/quay-contract.md 3.4
 func TestPagesOfRepositories(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	for i := range 249 {
 		s.AddRepository("acme", fmt.Sprintf("repo-%d", i))
 	}
@@ -342,7 +342,7 @@ func TestPagesOfRepositories(t *testing.T) {
 
 // Needs robots of two organizations. docs/quay-contract.md 3.2
 func TestATeamTakesRobotsOfOtherOrganizations(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.AddOrganization("other", "alice")
 	token := s.AddRobot("other", "build", "")
 	s.AddTeam("acme", "pullers", "member")
@@ -356,7 +356,7 @@ func TestATeamTakesRobotsOfOtherOrganizations(t *testing.T) {
 
 // Needs a team with the right to create. docs/quay-contract.md 6.2
 func TestPushingToAMissingRepositoryNeedsTheRightToCreate(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	token := s.AddRobot("acme", "build", "")
 	actions := func() []string {
 		return decodeToken(t, q.mustLogin("build", token, "repository:acme/new:pull,push")).Access[0].Actions
@@ -373,7 +373,7 @@ func TestPushingToAMissingRepositoryNeedsTheRightToCreate(t *testing.T) {
 
 // Needs a repository that is deleted and made again, with an image known to be there.
 func TestARepositoryMadeAgainStartsEmpty(t *testing.T) {
-	s, q := double(t, quaytest.Options{})
+	s, q := double(t)
 	s.SetPublic("acme", "app", true)
 	digest := s.PushImage("acme", "app", "v1")
 	if got := q.anonymous().get("/v2/acme/app/manifests/v1").status(200).header.Get("Docker-Content-Digest"); got != digest {
@@ -387,7 +387,7 @@ func TestARepositoryMadeAgainStartsEmpty(t *testing.T) {
 
 // docs/quay-contract.md 5: HTTP/1.1 connections are closed after each answer of the API and the registry.
 func TestConnectionCloseOnHTTP1(t *testing.T) {
-	s, _ := double(t, quaytest.Options{})
+	s, _ := double(t)
 	for path, want := range map[string]string{"/api/v1/organization/acme": "close", "/v2/": "close", "/config": ""} {
 		w := newRecorder(s, http.MethodGet, path)
 		if got := w.Header().Get("Connection"); got != want {

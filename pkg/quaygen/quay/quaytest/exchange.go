@@ -139,8 +139,9 @@ func (s *Server) serve(r *http.Request, m match, body []byte, staleBy time.Durat
 		return s.serveAuth(r)
 	case areaRegistry:
 		return s.serveRegistry(r)
+	default:
+		return s.serveWeb(r)
 	}
-	return s.serveWeb(r)
 }
 
 // Transport returns a client's view of the server, without a network: each request runs in the caller's goroutine and

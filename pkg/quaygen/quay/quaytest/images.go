@@ -62,8 +62,12 @@ func (i imageStore) push(repo *repository, tag string) string {
 	}
 	i.blobs.put(repo.storageName(), must(image.ConfigName()), must(image.RawConfigFile()))
 	manifest := must(image.RawManifest())
-	r := must(http.NewRequest(http.MethodPut, "/v2/"+repo.storageName()+"/manifests/"+tag, bytes.NewReader(manifest)))
-	r.Header.Set("Content-Type", string(must(image.MediaType())))
+	r := &http.Request{
+		Method: http.MethodPut,
+		URL:    &url.URL{Path: "/v2/" + repo.storageName() + "/manifests/" + tag},
+		Header: http.Header{"Content-Type": {string(must(image.MediaType()))}},
+		Body:   io.NopCloser(bytes.NewReader(manifest)),
+	}
 	w := &capture{header: http.Header{}}
 	i.handler.ServeHTTP(w, r)
 	if w.status != http.StatusCreated {

@@ -58,10 +58,10 @@ func (s *Server) challenge(scope string) string {
 	return text
 }
 
-// errLogin carries the message of a refused login.
-type errLogin string
+// loginError carries the message of a refused login.
+type loginError string
 
-func (e errLogin) Error() string { return string(e) }
+func (e loginError) Error() string { return string(e) }
 
 // login is who asks for a registry token. The zero login is anonymous.
 type login struct {
@@ -96,7 +96,7 @@ func (s *Server) decideAuth(r *http.Request) (*registryClaims, *answer) {
 	query := r.URL.Query()
 	scopes := query["scope"]
 	who, err := s.logIn(r, now)
-	var refused errLogin
+	var refused loginError
 	switch {
 	case errors.As(err, &refused):
 		return nil, s.unauthorized(string(refused))
@@ -129,25 +129,25 @@ func (s *Server) logIn(r *http.Request, now time.Time) (login, error) {
 		return login{}, nil
 	}
 	if !isRobotName(username) {
-		return login{}, errLogin("Invalid Username or Password") // people have no passwords here
+		return login{}, loginError("Invalid Username or Password") // people have no passwords here
 	}
 	if s.sw.robotsDisallow && !slices.Contains(s.sw.robotsWhitelist, username) {
-		return login{}, errLogin("Robot account have been disabled. Please contact your administrator.")
+		return login{}, loginError("Robot account have been disabled. Please contact your administrator.")
 	}
 	b := s.robots[username]
 	if b == nil {
-		return login{}, errLogin(robotMissing)
+		return login{}, loginError(robotMissing)
 	}
 	if claims, err := s.readToken(password, now); err == nil {
 		// Any live registry token of the robot serves as its password; docs/quay-contract.md 6.5.
 		if claims.Subject != username {
-			return login{}, errLogin("Token does not match robot")
+			return login{}, loginError("Token does not match robot")
 		}
 	} else if password != b.token.now() {
-		return login{}, errLogin(fmt.Sprintf("Could not find robot with username: %s and supplied password.", username))
+		return login{}, loginError(fmt.Sprintf("Could not find robot with username: %s and supplied password.", username))
 	}
 	if !b.ns.enabled {
-		return login{}, errLogin(fmt.Sprintf("Robot %s owner %s is disabled", username, b.ns.name))
+		return login{}, loginError(fmt.Sprintf("Robot %s owner %s is disabled", username, b.ns.name))
 	}
 	s.touch(b, now)
 	return login{username: username, robot: b}, nil

@@ -122,6 +122,6 @@ func (c *call) listed(b *robot, ask robotQuery, teams, repositories []string) ob
 
 // compareScrambled orders ids in a fixed way that has nothing to do with their size.
 func compareScrambled(a, b int64) int {
-	const odd = 0x9E3779B97F4A7C15
-	return cmp.Compare(uint64(a)*odd, uint64(b)*odd)
+	const modulus, factor = 1<<31 - 1, 48271 // a permutation of the ids below the modulus
+	return cmp.Compare(a*factor%modulus, b*factor%modulus)
 }

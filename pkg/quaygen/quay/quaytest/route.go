@@ -148,7 +148,14 @@ func find(r *http.Request) match {
 			return match{operation: opConfig}
 		}
 		return match{operation: opOther}
+	case areaAPI:
+		return findView(r)
+	default:
+		panic("quaytest: an area without routes")
 	}
+}
+
+func findView(r *http.Request) match {
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet

@@ -36,7 +36,7 @@ func TestAHangingRequestEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		started := time.Now()
-		_, err := c.http.Do(c.request(ctx, "GET", "/api/v1/organization/acme/robots", nil))
+		err := c.fail(ctx, "GET", "/api/v1/organization/acme/robots")
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(started) != time.Minute {
 			t.Errorf("after %v: %v", time.Since(started), err)
 		}
@@ -48,7 +48,7 @@ func TestAHangingRequestEndsWithItsContext(t *testing.T) {
 func TestALostAnswerHappenedAllTheSame(t *testing.T) {
 	s, c := newDouble(t, quaytest.Options{})
 	s.Inject(quaytest.Fault{Operation: "robot.create", LostAnswer: true, Times: 1})
-	if _, err := c.http.Do(c.request(t.Context(), "PUT", "/api/v1/organization/acme/robots/build", nil)); !errors.Is(err, io.EOF) {
+	if err := c.fail(t.Context(), "PUT", "/api/v1/organization/acme/robots/build"); !errors.Is(err, io.EOF) {
 		t.Errorf("error %v", err)
 	}
 	if _, exists := s.Robot("acme", "build"); !exists {
@@ -77,7 +77,7 @@ func TestADelayedRequestOfAClientThatLeftHasNoEffectUnlessLate(t *testing.T) {
 			s.Inject(quaytest.Fault{Operation: "robot.create", Delay: time.Minute, Late: late, Times: 1})
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()
-			if _, err := c.http.Do(c.request(ctx, "PUT", "/api/v1/organization/acme/robots/build", nil)); !errors.Is(err, context.DeadlineExceeded) {
+			if err := c.fail(ctx, "PUT", "/api/v1/organization/acme/robots/build"); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error %v", err)
 			}
 			time.Sleep(44 * time.Second)
@@ -100,7 +100,7 @@ func TestAnAnswerDelayComesAfterTheEffect(t *testing.T) {
 		s.Inject(quaytest.Fault{AnswerDelay: time.Minute})
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
-		if _, err := c.http.Do(c.request(ctx, "PUT", "/api/v1/organization/acme/robots/build", nil)); !errors.Is(err, context.DeadlineExceeded) {
+		if err := c.fail(ctx, "PUT", "/api/v1/organization/acme/robots/build"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
 		if _, exists := s.Robot("acme", "build"); !exists {
