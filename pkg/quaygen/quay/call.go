@@ -90,10 +90,8 @@ func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIErr
 	}
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if !in.repeat {
-		attempt, cancel = sendOnce(attempt)
-		defer cancel()
-	}
+	attempt, stop := sendOnce(attempt)
+	defer stop()
 	req, secrets, err := c.request(attempt, in, token)
 	if err != nil {
 		return Answer{}, fail(KindInvalid, oneLine(err.Error()), nil)

@@ -65,11 +65,12 @@ func proxyFromEnvironment(req *http.Request) (*url.URL, error) {
 	return proxy, nil
 }
 
-var errReplayed = errors.New("the connection failed while the call was under way, and the call must not be repeated")
+var errReplayed = errors.New("the connection failed while the call was under way")
 
 // sendOnce returns a context in which a request goes out at most once. By itself net/http repeats a request that
 // HTTP/2 reports as unprocessed (REFUSED_STREAM, GOAWAY), and one reset with PROTOCOL_ERROR, which need not be
-// unprocessed; for a robot's creation, deletion or new token that would be a second call decided on by nobody.
+// unprocessed; for a robot's creation, deletion or new token that would be a second call decided on by nobody. It also
+// repeats without a bound, thousands of times within a timeout, which is not for a paced client even where it is safe.
 // The context is cancelled, with cause errReplayed, when a connection is chosen after headers have been written.
 func sendOnce(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
