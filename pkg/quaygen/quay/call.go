@@ -98,12 +98,9 @@ func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIErr
 	}
 
 	sent := time.Now()
-	resp, body, err := c.send(req, in)
-	c.observed(in.op, resp, err, time.Since(sent))
-	answer := Answer{Sent: sent}
-	if resp != nil {
-		answer.Date = date(resp.Header)
-	}
+	got, err := c.send(req, in)
+	c.observed(in.op, got.status, err, time.Since(sent))
+	answer := Answer{Date: date(got.header), Sent: sent}
 	switch {
 	case errors.Is(err, errTooLarge):
 		return answer, malformed(in, answer.Date, err.Error())
@@ -113,7 +110,7 @@ func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIErr
 		e.Date = answer.Date
 		return answer, e
 	}
-	if e := understand(in, resp, body, out, secrets); e != nil {
+	if e := understand(in, got, out, secrets); e != nil {
 		c.learn(e, in, pace)
 		return answer, e
 	}
@@ -121,29 +118,26 @@ func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIErr
 }
 
 // understand decodes a good answer, and classifies any other.
-func understand(in call, resp *http.Response, body []byte, out any, secrets []string) *APIError {
-	success := resp.StatusCode >= 200 && resp.StatusCode < 300
-	page := bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) // the success of something else than Quay's API
+func understand(in call, got reply, out any, secrets []string) *APIError {
+	page := bytes.HasPrefix(bytes.TrimSpace(got.body), []byte("<")) // the success of something else than Quay's API
 	switch {
-	case !success || page:
-		return classify(in.op, in.subject, resp, body, secrets)
-	case out == nil || json.Unmarshal(body, out) == nil:
+	case !got.success() || page:
+		return classify(in.op, in.subject, got, secrets)
+	case out == nil || json.Unmarshal(got.body, out) == nil:
 		return nil
 	}
-	e := malformed(in, date(resp.Header), "it is not the JSON that was expected") // no more: errors of JSON quote it
-	e.Status = resp.StatusCode
+	e := malformed(in, date(got.header), "it is not the JSON that was expected") // no more: errors of JSON quote it
+	e.Status = got.status
 	return e
 }
 
 // learn draws the consequences of a failure for later calls.
 func (c *Client) learn(e *APIError, in call, pace *lane) {
-	switch e.Kind {
-	case KindRateLimited:
+	if e.Kind == KindRateLimited {
 		pace.pause(pauseAfter(e))
-	case KindTokenRejected:
-		if in.as == asToken {
-			c.token.rejected()
-		}
+	}
+	if e.Kind == KindTokenRejected && in.as == asToken {
+		c.token.rejected()
 	}
 }
 
@@ -178,42 +172,54 @@ func (c *Client) request(ctx context.Context, in call, token secret.String) (*ht
 		req.SetBasicAuth(in.robot.Username(), password)
 		pair := base64.StdEncoding.EncodeToString([]byte(in.robot.Username() + ":" + password))
 		return req, []string{pair, password}, nil
+	default:
+		return req, nil, nil
 	}
-	return req, nil, nil
 }
 
 var errTooLarge = errors.New("the answer is too large")
 
-// send returns the answer with its whole body, or of an answer that is no success its first part.
-func (c *Client) send(req *http.Request, in call) (*http.Response, []byte, error) {
+// reply is an answer of any sort, fully read, or of one that is no success its first part.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (r reply) success() bool { return r.status >= 200 && r.status < 300 }
+
+// send sends a request. With an error, status and header may still be there, and the body is not.
+func (c *Client) send(req *http.Request, in call) (reply, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
+	got := reply{status: resp.StatusCode, header: resp.Header}
+	if !got.success() {
 		// A cut or endless error page still has its status, which is all that must be known.
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorAnswer))
-		return resp, body, nil
+		got.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxErrorAnswer))
+		return got, nil
 	}
 	limit := orDefault(in.limit, maxAnswer)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
-		return resp, nil, fmt.Errorf("reading the answer: %w", err)
+		return got, fmt.Errorf("reading the answer: %w", err)
 	case int64(len(body)) > limit:
-		return resp, nil, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
+		return got, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
 	}
-	return resp, body, nil
+	got.body = body
+	return got, nil
 }
 
-func (c *Client) observed(op string, resp *http.Response, err error, elapsed time.Duration) {
+func (c *Client) observed(op string, status int, err error, elapsed time.Duration) {
 	if c.observe == nil {
 		return
 	}
 	code := "error"
 	if err == nil {
-		code = strconv.Itoa(resp.StatusCode)
+		code = strconv.Itoa(status)
 	}
 	c.observe(op, code, elapsed)
 }
@@ -226,7 +232,7 @@ func unreachable(caller, attempt context.Context, err error) (message string, ca
 		err = u.Err
 	}
 	switch {
-	case context.Cause(attempt) == errReplayed:
+	case errors.Is(context.Cause(attempt), errReplayed):
 		return errReplayed.Error(), errReplayed
 	case caller.Err() != nil:
 		return caller.Err().Error(), caller.Err()

@@ -86,22 +86,22 @@ var refusals = []struct {
 }
 
 // classify turns an answer that is no success into an error. secrets are removed from its message.
-func classify(op, subject string, resp *http.Response, body []byte, secrets []string) *APIError {
-	env, isJSON := parseEnvelope(body)
+func classify(op, subject string, got reply, secrets []string) *APIError {
+	env, isJSON := parseEnvelope(got.body)
 	text := env.text()
 	e := &APIError{
 		Operation:  op,
 		Subject:    subject,
-		Status:     resp.StatusCode,
-		Kind:       kindOf(op, resp.StatusCode, env, isJSON, text),
-		RetryAfter: retryAfter(resp.Header),
-		Date:       date(resp.Header),
+		Status:     got.status,
+		Kind:       kindOf(op, got.status, env, isJSON, text),
+		RetryAfter: retryAfter(got.header),
+		Date:       date(got.header),
 	}
 	switch {
 	case e.Kind == KindRedirect:
-		text = location(resp.Header)
+		text = location(got.header)
 	case !isJSON:
-		text = title(body)
+		text = title(got.body)
 	}
 	e.Message = oneLine(without(text, secrets))
 	return e

@@ -24,9 +24,9 @@ var (
 	ErrAlreadyMember  = errors.New("already a member of the team")
 	ErrNotMember      = errors.New("not a member of the team")
 	ErrInvalid        = errors.New("the request was refused")
-	ErrUnavailable    = errors.New("Quay is unavailable")
+	ErrUnavailable    = errors.New("the registry is unavailable")
 	ErrRedirect       = errors.New("redirected, and redirects are not followed")
-	ErrUnreachable    = errors.New("no complete answer from Quay")
+	ErrUnreachable    = errors.New("no complete answer")
 	ErrMalformed      = errors.New("the answer was not understood")
 	ErrLoginRefused   = errors.New("the robot's login was refused")
 )
@@ -145,12 +145,10 @@ func (e *APIError) Unwrap() error { return e.cause }
 
 // Temporary reports whether the same call may succeed later without anybody changing a request, a right or a token.
 func (e *APIError) Temporary() bool {
-	switch e.Kind {
-	case KindRateLimited, KindUnavailable, KindUnreachable, KindReadOnly:
-		return true
-	}
-	return false
+	return e.retryable() || e.Kind == KindReadOnly
 }
 
 // retryable is narrower than Temporary: a registry is read-only for longer than any call waits.
-func (e *APIError) retryable() bool { return e.Temporary() && e.Kind != KindReadOnly }
+func (e *APIError) retryable() bool {
+	return e.Kind == KindRateLimited || e.Kind == KindUnavailable || e.Kind == KindUnreachable
+}

@@ -157,7 +157,7 @@ func TestEveryEnvelopeHasItsSentinel(t *testing.T) {
 			}
 			err := row.do(t.Context(), client(t, rt, once))
 			for _, sentinel := range sentinels {
-				if got := errors.Is(err, sentinel); got != (sentinel == row.want) {
+				if got := errors.Is(err, sentinel); got != errors.Is(row.want, sentinel) {
 					t.Errorf("errors.Is(%q, %q) = %v", err, sentinel, got)
 				}
 			}
@@ -165,7 +165,7 @@ func TestEveryEnvelopeHasItsSentinel(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("%v is no APIError", err)
 			}
-			if row.want != quay.ErrMalformed && e.Status != row.status || e.Operation == "" || e.Subject == "" {
+			if e.Kind != quay.KindMalformed && e.Status != row.status || e.Operation == "" || e.Subject == "" {
 				t.Errorf("%+v", e)
 			}
 			if !strings.Contains(e.Message, row.message) || len(e.Message) > 300 || strings.ContainsAny(e.Message, "\n\r<") {

@@ -2,6 +2,7 @@ package quay_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,7 +180,7 @@ func FuzzGenerationOf(f *testing.F) {
 }
 
 func TestRolesAreOrderedAndReadBack(t *testing.T) {
-	if !(quay.RoleUnknown < quay.RoleRead && quay.RoleRead < quay.RoleWrite && quay.RoleWrite < quay.RoleAdmin) {
+	if !slices.IsSorted([]quay.Role{quay.RoleUnknown, quay.RoleRead, quay.RoleWrite, quay.RoleAdmin}) {
 		t.Error("a higher role must include the lower")
 	}
 	for _, role := range []quay.Role{quay.RoleRead, quay.RoleWrite, quay.RoleAdmin} {

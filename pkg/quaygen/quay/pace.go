@@ -84,7 +84,7 @@ func pauseAfter(e *APIError) time.Duration {
 // delay returns how long to wait before the repeat number n (1 is the first).
 func delay(n int, err error) time.Duration {
 	base := min(retryDelay<<min(n-1, 10), maxRetryDelay)
-	d := base/2 + rand.N(base)
+	d := base/2 + rand.N(base) //nolint:gosec // jitter is no secret
 	var e *APIError
 	if errors.As(err, &e) && e.Kind == KindRateLimited {
 		d += pauseAfter(e)

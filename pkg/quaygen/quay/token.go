@@ -65,7 +65,7 @@ func readToken(path string) (*tokenRead, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the API token: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("reading the API token: %w", err)
