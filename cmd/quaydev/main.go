@@ -16,6 +16,6 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quaydev:", err)
-		os.Exit(1) //nolint:forbidigo // main may
+		os.Exit(1)
 	}
 }

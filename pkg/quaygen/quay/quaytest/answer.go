@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -41,7 +42,9 @@ func (a *answer) set(key, value string) *answer {
 
 // finish adds what Quay's nginx adds to every answer.
 func (a *answer) finish(r *http.Request, now time.Time) {
-	a.header.Set("Date", now.UTC().Format(http.TimeFormat))
+	if _, set := a.header["Date"]; !set { // by a fault
+		a.header.Set("Date", now.UTC().Format(http.TimeFormat))
+	}
 	a.header.Set("Server", "nginx")
 	if area := areaOf(r.URL.Path); area != areaOther && r.ProtoMajor < 2 {
 		a.header.Set("Connection", "close") // docs/quay-contract.md 5
@@ -180,35 +183,8 @@ type field struct {
 	value any
 }
 
-func (o object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, f := range o {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		if err := writePlain(&b, f.key); err != nil {
-			return nil, err
-		}
-		b.WriteByte(':')
-		if err := writePlain(&b, f.value); err != nil {
-			return nil, err
-		}
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
-}
-
-// writePlain appends v as JSON without HTML escapes and without the encoder's newline.
-func writePlain(b *bytes.Buffer, v any) error {
-	e := json.NewEncoder(b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	b.Truncate(b.Len() - 1)
-	return nil
-}
+// MarshalJSON serves where an object lies inside something else than objects.
+func (o object) MarshalJSON() ([]byte, error) { return encode(o, compact), nil }
 
 type style int
 
@@ -219,22 +195,75 @@ const (
 
 // encode writes v as Python would: ASCII only, with a newline at the end.
 func encode(v any, how style) []byte {
+	var b bytes.Buffer
+	how.write(&b, v)
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+func (how style) write(b *bytes.Buffer, v any) {
+	switch v := v.(type) {
+	case object:
+		b.WriteByte('{')
+		for i, f := range v {
+			how.separate(b, i > 0, ',')
+			how.write(b, f.key)
+			how.separate(b, true, ':')
+			how.write(b, f.value)
+		}
+		b.WriteByte('}')
+	case []object:
+		b.WriteByte('[')
+		for i, o := range v {
+			how.separate(b, i > 0, ',')
+			how.write(b, o)
+		}
+		b.WriteByte(']')
+	case string:
+		if strings.IndexFunc(v, needsCare) >= 0 {
+			how.writeOther(b, v)
+			return
+		}
+		b.WriteByte('"')
+		b.WriteString(v)
+		b.WriteByte('"')
+	case nil:
+		b.WriteString("null")
+	default:
+		how.writeOther(b, v)
+	}
+}
+
+func needsCare(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
+
+func (how style) separate(b *bytes.Buffer, needed bool, c byte) {
+	if !needed {
+		return
+	}
+	b.WriteByte(c)
+	if how == spaced {
+		b.WriteByte(' ')
+	}
+}
+
+// writeOther leaves the JSON to package json, and changes what Python does otherwise.
+func (how style) writeOther(out *bytes.Buffer, v any) {
 	var plain bytes.Buffer
 	e := json.NewEncoder(&plain)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		panic(err) // everything encoded here is made of JSON types
 	}
-	var out bytes.Buffer
 	quoted, escaped := false, false
-	for b := plain.Bytes(); len(b) > 0; {
+	for b := bytes.TrimSuffix(plain.Bytes(), []byte("\n")); len(b) > 0; {
 		c, n := utf8.DecodeRune(b)
 		b = b[n:]
 		switch {
 		case c >= utf8.RuneSelf:
 			for _, unit := range utf16.Encode([]rune{c}) {
-				fmt.Fprintf(&out, `\u%04x`, unit)
+				fmt.Fprintf(out, `\u%04x`, unit)
 			}
+			escaped = false
 			continue
 		case quoted:
 			if c == '"' && !escaped {
@@ -249,7 +278,6 @@ func encode(v any, how style) []byte {
 			out.WriteByte(' ')
 		}
 	}
-	return out.Bytes()
 }
 
 // date writes a time as Quay's API does; docs/quay-contract.md 2.10. Zero becomes null.

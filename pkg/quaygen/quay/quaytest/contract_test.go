@@ -34,7 +34,6 @@ type quayUnderTest struct {
 
 func contract(t *testing.T) quayUnderTest {
 	t.Helper()
-	//nolint:forbidigo // the environment is how people point the suite at their Quay
 	base, token, org := os.Getenv("QUAY_CONTRACT_URL"), os.Getenv("QUAY_CONTRACT_TOKEN"), os.Getenv("QUAY_CONTRACT_ORG")
 	if base == "" {
 		return doubleUnderTest(t)

@@ -18,7 +18,7 @@ type Fault struct {
 	Match func(*http.Request) bool
 
 	// Status answers in Quay's stead: nothing happens at Quay. Body, ContentType and Header go with it; without a Body
-	// it is an HTML page, as nginx makes them.
+	// it is an HTML page, as nginx makes them. A Date in Header replaces the server's; a nil one leaves it out.
 	Status      int
 	Body        string
 	ContentType string

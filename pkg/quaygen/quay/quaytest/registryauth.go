@@ -81,11 +81,21 @@ func (s *Server) serveAuth(r *http.Request) *answer {
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
 	token.Header["kid"] = keyID
 	word := must(token.SignedString(signingKey()))
-	s.mu.Lock()
-	s.minted = append(s.minted, word)
-	s.mu.Unlock()
+	s.remember(word)
 	return newAnswer(http.StatusOK, jsonType, encode(object{{"token", word}}, compact)).
 		set("Cache-Control", "no-cache, no-store, must-revalidate")
+}
+
+// maxJWTs bounds how many registry tokens are remembered; a long test makes many, of a kilobyte each.
+const maxJWTs = 10_000
+
+func (s *Server) remember(word string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.jwts) == maxJWTs {
+		s.jwts = slices.Clone(s.jwts[maxJWTs/2:])
+	}
+	s.jwts = append(s.jwts, word)
 }
 
 // decideAuth checks the credentials, then what the scopes may be given.

@@ -64,7 +64,8 @@ type Server struct {
 	everyRobot   []*robot              // in order of creation, deleted ones included
 	repositories []*repository         // by id, deleted ones included
 	tokens       map[string]*apiToken
-	minted       []string
+	minted       []string // tokens of robots and of the API
+	jwts         []string // the latest registry tokens
 	lastID       int64
 }
 
