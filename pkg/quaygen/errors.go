@@ -64,6 +64,10 @@ func AsError(err error) *Error {
 
 // translate turns an error of the engine into a public one.
 func translate(err error) *Error {
+	if errors.Is(err, rotation.ErrUnknownRobot) {
+		// The name was allowed and configured a moment ago: the configuration is being replaced.
+		return &Error{Kind: KindNotReady, Detail: "the configuration is being replaced", RetryAfter: time.Second, cause: err}
+	}
 	notReady, ok := errors.AsType[*rotation.NotReadyError](err)
 	if !ok {
 		return AsError(err)

@@ -108,11 +108,12 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request)
 		return &Error{Kind: KindInvalid, Detail: `a template rendered "<no value>": it uses a variable that ESO does not set here`}
 	case !nameRE.MatchString(r.Name):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be the name of a pull secret: lower-case letters, digits, '.', '_' and '-'", clip(r.Name))}
-	case r.Namespace == "":
+	case r.Namespace == "" && caller.Namespace == "":
 		return &Error{Kind: KindInvalid, Detail: "the query parameter namespace is missing: it names the namespace that the pull secret is for"}
-	case !namespaceRE.MatchString(r.Namespace):
+	case r.Namespace != "" && !namespaceRE.MatchString(r.Namespace):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(r.Namespace))}
 	}
+	// A client with a namespace of its own that names none is denied: its token alone is no proof of the namespace.
 	decision := settings.Rules.Decide(caller, r.Namespace, r.Name)
 	if decision.Outcome == policy.Allowed {
 		return nil
