@@ -1,0 +1,255 @@
+package quaygen_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/dockerconfig"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
+)
+
+// document is the answer as a client reads it.
+type document struct {
+	Name       string          `json:"name"`
+	Generation *int64          `json:"generation"`
+	Robot      string          `json:"robot"`
+	Registry   string          `json:"registry"`
+	MintedAt   time.Time       `json:"mintedAt"`
+	RefreshAt  *time.Time      `json:"refreshAt"`
+	Warnings   []string        `json:"warnings"`
+	Parts      []document      `json:"parts"`
+	Data       json.RawMessage `json:"data"`
+}
+
+func read(t testing.TB, a *quaygen.Answer) document {
+	t.Helper()
+	var d document
+	decoder := json.NewDecoder(strings.NewReader(string(a.Body())))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&d); err != nil {
+		t.Fatalf("%v: %s", err, a.Body())
+	}
+	return d
+}
+
+func TestAnAnswerSaysWhatItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start(t)
+		d := read(t, w.get(t, puller))
+		robots := w.quay.Robots("myorg")
+		if len(robots) != 1 {
+			t.Fatalf("%d robots", len(robots))
+		}
+		robot := robots[0]
+		if d.Name != "puller" || d.Robot != "myorg+"+robot.Short || d.Registry != "quay.test" || d.Generation == nil ||
+			!strings.HasSuffix(d.Robot, "_g"+jsonOf(*d.Generation)) || !d.MintedAt.Equal(robot.Created.Truncate(time.Second)) || d.Warnings == nil {
+			t.Errorf("%+v of %+v", d, robot)
+		}
+		// Rotations come up to a tenth of the interval early.
+		if in := d.RefreshAt.Sub(d.MintedAt); in > 720*time.Hour || in < 648*time.Hour {
+			t.Errorf("to be refreshed %v after it was minted", in)
+		}
+	})
+}
+
+func jsonOf(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// ESO takes data with jsonPath $.data: a map of strings, or with a property the one string.
+func TestDataIsAMapOfStringsOrOneString(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start(t)
+		w.get(t, puller)
+		robot := w.quay.Robots("myorg")[0]
+		for _, test := range []struct {
+			format string
+			keys   []string
+		}{
+			{"", []string{".dockerconfigjson"}},
+			{"dockerconfigjson", []string{".dockerconfigjson"}},
+			{"dockercfg", []string{".dockercfg"}},
+			{"basic", []string{"password", "registry", "username"}},
+		} {
+			r := puller
+			r.Format = test.format
+			answer := w.get(t, r)
+			var data map[string]string
+			if err := json.Unmarshal(read(t, answer).Data, &data); err != nil {
+				t.Fatalf("format %q: data is no map of strings: %v", test.format, err)
+			}
+			if diff := cmp.Diff(answer.Data(), data); diff != "" {
+				t.Errorf("format %q: the document and Data differ:\n%s", test.format, diff)
+			}
+			var keys []string
+			for key, value := range data {
+				keys = append(keys, key)
+				r.Property = key
+				var one string
+				if err := json.Unmarshal(read(t, w.get(t, r)).Data, &one); err != nil || one != value {
+					t.Errorf("format %q: property %s is %q, %v; the map says %q", test.format, key, one, err, value)
+				}
+			}
+			if slices.Sort(keys); !slices.Equal(keys, test.keys) {
+				t.Errorf("format %q has the keys %v", test.format, keys)
+			}
+			switch test.format {
+			case "basic":
+				if want := (map[string]string{"username": "myorg+" + robot.Short, "password": robot.Token.Reveal(), "registry": "quay.test"}); !cmp.Equal(data, want) {
+					t.Error("basic holds another credential")
+				}
+			case "dockercfg":
+				if !strings.HasPrefix(data[".dockercfg"], `{"quay.test":{`) {
+					t.Error(".dockercfg is of another form")
+				}
+			default:
+				entries, err := dockerconfig.Parse([]byte(data[".dockerconfigjson"]))
+				if err != nil || len(entries) != 1 || entries[0].Host != "quay.test" || entries[0].Username != "myorg+"+robot.Short || !entries[0].Password.Equal(robot.Token) {
+					t.Errorf("%v, %v", entries, err)
+				}
+			}
+		}
+	})
+}
+
+func TestAJoinedPullSecretHoldsEveryRobotAndIsDueWithTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "partner", "k8s_partner", "lib")
+		w.specs[1].Every = 300 * time.Hour
+		w.join("both", "puller", "partner")
+		w.start(t)
+		answer := w.get(t, quaygen.Request{Name: "both", Namespace: "any"})
+		d := read(t, answer)
+		if d.Name != "both" || d.Generation != nil || d.Robot != "" || len(d.Parts) != 2 || d.Parts[0].Name != "puller" || d.Parts[1].Name != "partner" {
+			t.Fatalf("%+v", d)
+		}
+		if d.RefreshAt == nil || !d.RefreshAt.Equal(*d.Parts[1].RefreshAt) || d.MintedAt.Before(d.Parts[0].MintedAt) {
+			t.Errorf("minted %v, due %v; its parts: %+v", d.MintedAt, d.RefreshAt, d.Parts)
+		}
+		for _, part := range d.Parts {
+			if len(part.Data) > 0 {
+				t.Error("a part repeats its data")
+			}
+		}
+		entries, err := dockerconfig.Parse([]byte(answer.Data()[".dockerconfigjson"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := map[string]string{}
+		for _, e := range entries {
+			for _, path := range e.Paths {
+				keys[e.Host+"/"+path] = e.Username
+			}
+		}
+		want := map[string]string{"quay.test/myorg/app": d.Parts[0].Robot, "quay.test/myorg/lib": d.Parts[1].Robot}
+		if diff := cmp.Diff(want, keys); diff != "" {
+			t.Errorf("images are sent to other robots:\n%s", diff)
+		}
+	})
+}
+
+func TestAJoinedAnswerEndsWithTheFirstOfItsLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "partner", "k8s_partner", "lib")
+		w.specs[1].Overlap = 4 * time.Hour
+		w.join("both", "puller", "partner")
+		w.start(t)
+		both := w.get(t, quaygen.Request{Name: "both", Namespace: "any"})
+		alone := w.get(t, puller)
+		time.Sleep(4 * time.Hour)
+		if both.Valid() || !alone.Valid() {
+			t.Errorf("after the shorter overlap: both %v, alone %v", both.Valid(), alone.Valid())
+		}
+	})
+}
+
+func TestAJoinedPullSecretIsNotReadyUntilAllOfItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "partner", "k8s_partner", "lib")
+		w.join("both", "puller", "partner")
+		w.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 500, Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "partner") }})
+		w.start(t)
+		w.get(t, puller)
+		if kind := w.kindOf(t, everything, quaygen.Request{Name: "both", Namespace: "any"}); kind != quaygen.KindNotReady {
+			t.Error(kind)
+		}
+	})
+}
+
+func TestARepeatedAnswerIsTheSameBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start(t)
+		first := w.get(t, puller).Body()
+		time.Sleep(time.Hour)
+		if again := w.get(t, puller).Body(); &first[0] != &again[0] {
+			t.Error("what has not changed is rendered anew")
+		}
+	})
+}
+
+func TestEveryKindHasAName(t *testing.T) {
+	seen := map[string]bool{}
+	for kind := quaygen.KindInternal; kind <= quaygen.KindNotReady; kind++ {
+		if seen[kind.String()] {
+			t.Errorf("kind %d is called %q, as another one is", kind, kind)
+		}
+		seen[kind.String()] = true
+	}
+	if got := (quaygen.KindNotReady + 1).String(); got != quaygen.KindInternal.String() {
+		t.Errorf("a kind that is none is called %q", got)
+	}
+	if got := quaygen.Kind(-1).String(); got != quaygen.KindInternal.String() {
+		t.Errorf("a kind that is none is called %q", got)
+	}
+}
+
+func TestAnErrorOfNoKindSaysNothingToTheCaller(t *testing.T) {
+	e := quaygen.AsError(secretError{})
+	if e.Kind != quaygen.KindInternal || strings.Contains(e.Detail, "hush") || !strings.Contains(e.Error(), "hush") {
+		t.Errorf("%v: %s", e, e.Detail)
+	}
+}
+
+type secretError struct{}
+
+func (secretError) Error() string { return "hush" }
+
+func BenchmarkGet(b *testing.B) {
+	w := newWorld(b)
+	w.start(b)
+	w.get(b, puller)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.service.Get(b.Context(), eso, puller); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// The request path renders nothing twice: what it allocates is the answer, its leases and what they are put into.
+func TestGetAllocatesLittle(t *testing.T) {
+	w := newWorld(t)
+	w.start(t)
+	w.get(t, puller)
+	if n := testing.AllocsPerRun(100, func() { w.get(t, puller) }); n > 8 {
+		t.Errorf("%v allocations for an answer from memory", n)
+	}
+}
