@@ -61,15 +61,23 @@ func badText(data []byte) int {
 	return nul
 }
 
-var syntaxLine = regexp.MustCompile(`\A(?:yaml: )?(?:line ([0-9]+): )?`)
+var (
+	syntaxLine = regexp.MustCompile(`\A(?:yaml: )?(?:line ([0-9]+): )?`)
+	misplaced  = regexp.MustCompile(`\Adid not find expected (?:',' or|'-' indicator|key|node content|<document start>)`)
+)
 
 // syntax reports an error of the YAML parser, whose text starts with the line.
 func (d *decoder) syntax(err error, data []byte) {
 	message := err.Error()
 	found := syntaxLine.FindStringSubmatch(message)
 	line, _ := strconv.Atoi(found[1]) // no line means the first
-	at := position{line: max(line, 1)}
 	message = message[len(found[0]):]
+	if misplaced.MatchString(message) {
+		// For these the parser counts lines from 0; it means the line of the fault, or that where a list begins.
+		line++
+		message += "; an indentation, a bracket or a quote does not match here"
+	}
+	at := position{line: max(line, 1)}
 	for i, text := range strings.Split(string(data), "\n") {
 		if indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]; i+1 >= at.line-1 && i < at.line && strings.Contains(indent, "\t") {
 			message += "; indent with spaces: there is a tab at the start of line " + strconv.Itoa(i+1)

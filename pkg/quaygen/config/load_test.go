@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,7 +124,10 @@ func TestContentThatIsNoTextIsRefusedWhereItStopsBeingSo(t *testing.T) {
 		{"too large", strings.Repeat("# 1\n", config.MaxSize/4+1), "f:1:1: the file is larger than 4 MiB"},
 		{"nothing", "", "f:1:1: the file is empty; it must start with apiVersion: quaygen.dev/v1alpha1 and kind: GeneratorConfig"},
 		{"a list", "- a\n", "f:1:1: expected an object (lines of \"key: value\"), found a list"},
-		{"unclosed", "a: [b\n", "f:1:1: not valid YAML: did not find expected ',' or ']'"},
+		{"unclosed", "a: [b\n", "f:2:1: not valid YAML: did not find expected ',' or ']'; an indentation, a bracket or a quote does not match here"},
+		{"unclosed, further on", "apiVersion: a\n---\nb:\n- [c\n", "f:4:1: not valid YAML: did not find expected ',' or ']'; an indentation, a bracket or a quote does not match here"},
+		{"indented too little", "a: 1\nb:\n  c: 1\n d: 2\n", "f:4:1: not valid YAML: did not find expected key; an indentation, a bracket or a quote does not match here"},
+		{"indented too far", "a: 1\nb:\n  c: 1\n   d: 2\n", "f:4:1: not valid YAML: mapping values are not allowed in this context"},
 		{"anchor", "a: *b\n", "f:1:1: not valid YAML: unknown anchor 'b' referenced"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,9 +135,8 @@ func TestContentThatIsNoTextIsRefusedWhereItStopsBeingSo(t *testing.T) {
 			if err == nil {
 				t.Fatal("accepted")
 			}
-			first, _, _ := strings.Cut(err.Error(), "\n")
-			if diff := cmp.Diff(c.want, first); diff != "" {
-				t.Error(diff)
+			if !slices.Contains(strings.Split(err.Error(), "\n"), c.want) {
+				t.Errorf("got:\n%v\nwant the line:\n%s", err, c.want)
 			}
 		})
 	}
@@ -159,7 +162,7 @@ func TestAHopelessFileIsReportedInBounds(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("robots:\n")
-	for i := range 200_000 {
+	for i := range 20_000 {
 		fmt.Fprintf(&b, "- {a%d: 1}\n", i)
 	}
 	_, err = config.Parse("f", []byte(b.String()))

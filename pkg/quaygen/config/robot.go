@@ -145,12 +145,11 @@ func (d *decoder) rotation(v value, s *rotation.Spec) {
 // defaults, about which nothing is said.
 func (d *decoder) spec(path string, s rotation.Spec, timesOK bool) {
 	const baseField = "robot" // the one field of a Check that is not about times
-	named := !s.Base.IsZero()
-	if !named {
+	if s.Base.IsZero() {      // a problem of its own; the times are checked all the same
 		s.Base, _ = quay.NewRobot(anyOwner, "any")
 	}
 	for _, p := range s.Check() {
-		if p.Field == baseField && !named || p.Field != baseField && !timesOK {
+		if p.Field != baseField && !timesOK {
 			continue
 		}
 		at, root := strings.CutPrefix(p.Field, "/")
