@@ -18,15 +18,20 @@ type Memory struct {
 
 	at       time.Time // Quay's time of the last list; zero before the first
 	sent     time.Time // when that list was sent, local
-	lists    int
-	highest  int64 // of all numbers ever seen, asked for or created; -1: none (rule 5)
+	highest  int64     // of all numbers ever seen, asked for or created; -1: none (rule 5)
 	gens     map[int64]*generation
 	trouble  time.Time // Quay's time up to which lists failed or Quay was read-only (rule 17)
 	troubled bool      // there was trouble since the last list
 	frozen   string    // why nothing may be created or deleted now; "": it may (rule 1)
 	noAccess bool      // Quay does not record last_accessed (rule 17)
+	recorded bool      // Quay says that it records last_accessed; false: it does not, or that is not known
 
+	claimed  int64                // a number that exists or may yet come to exist, and that no list has shown; -1: none
+	claimAt  time.Time            // Quay's time of the list before it was claimed
+	first    time.Time            // Quay's time of the first list
+	used     time.Time            // the latest last_accessed that any list showed of any robot
 	forced   bool                 // a rotation was asked for
+	forcedAt int64                // the generation that was the newest published one then
 	revoke   *revocation          // a revocation is under way
 	unlisted map[string]time.Time // extra grant or team → Quay's time when this process first saw it unlisted (rule 11)
 }
@@ -70,7 +75,7 @@ const (
 
 // NewMemory returns a memory that knows nothing.
 func NewMemory(spec Spec) *Memory {
-	return &Memory{spec: spec, highest: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}}
+	return &Memory{spec: spec, highest: -1, claimed: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}}
 }
 
 // SetSpec changes what the robot shall be, for a new configuration. What was seen and published stays known.
@@ -85,6 +90,14 @@ func (m *Memory) Observe(l Listing, wanted Wanted) {
 	if !first {
 		elapsed = min(max(0, l.At.Sub(m.at)), m.spec.Sync)
 	}
+	if first {
+		m.first = l.At
+	}
+	for _, info := range l.Robots {
+		if info.LastAccessed.After(m.used) {
+			m.used = info.LastAccessed
+		}
+	}
 	if first || m.troubled {
 		m.trouble, m.troubled = l.At, false // whatever happened lasted until now, for all this process knows
 	}
@@ -97,7 +110,6 @@ func (m *Memory) Observe(l Listing, wanted Wanted) {
 		}
 	}
 	m.at, m.sent = l.At, l.Sent
-	m.lists++
 	m.merge(sight(m.spec, l))
 	m.noteUnlisted()
 	m.evaluate()
@@ -124,6 +136,9 @@ func (m *Memory) merge(seen []sighting) {
 			g.gone = false // the name is all there is; whoever made it anew meant it
 		}
 		g.sighting, g.present, g.missing = s, true, time.Time{}
+		if s.Number >= m.claimed {
+			m.claimed = -1
+		}
 		if !s.Token.IsZero() {
 			g.token, g.tokenRead = s.Token, m.at
 		}
@@ -183,22 +198,39 @@ func (m *Memory) Trouble() { m.troubled = true }
 // SetFrozen says why nothing may be created or deleted for now, or with "" that it may (rule 1).
 func (m *Memory) SetFrozen(why string) { m.frozen = why }
 
-// SetNoAccessTimes says whether Quay records last_accessed at all (rule 17).
-func (m *Memory) SetNoAccessTimes(off bool) { m.noAccess = off }
+// SetAccessTimes says whether Quay records last_accessed at all (rule 17), if that is known.
+func (m *Memory) SetAccessTimes(known, recorded bool) {
+	m.noAccess, m.recorded = known && !recorded, known && recorded
+}
+
+// tells reports whether Quay would show it if somebody had logged in as g: it says that it records logins, or has
+// been seen to since g exists.
+func (m *Memory) tells(g *generation) bool {
+	return !m.noAccess && (m.recorded || m.used.After(g.Created))
+}
 
 // Created records the answer to the creation of generation n. late says that the answer came later than the step
 // deadline after the list that the creation rested on (rule 4).
 func (m *Memory) Created(n int64, info quay.RobotInfo, late bool) {
 	m.highest = max(m.highest, n)
-	m.forced = false
 	m.gens[n] = &generation{
 		sighting: sighting{Number: n, Robot: info.Robot, Created: info.Created, Owned: true, Timing: m.spec.timing()},
 		token:    info.Token, late: late, roles: map[string]quay.Role{},
 	}
 }
 
-// Taken records that the name of generation n exists although no list showed it yet, so that the next number is higher.
-func (m *Memory) Taken(n int64) { m.highest = max(m.highest, n) }
+// Taken records that generation n exists although no list showed it, or may come to exist because the answer to its
+// creation was lost. Until a list shows it, or none has for longer than settle, it counts as the one unpublished
+// generation ahead (rule 6).
+func (m *Memory) Taken(n int64) {
+	m.highest = max(m.highest, n)
+	m.claimed, m.claimAt = n, m.at
+}
+
+// awaited reports whether a generation may exist that no list has shown yet.
+func (m *Memory) awaited() bool {
+	return m.claimed >= 0 && m.at.Sub(m.claimAt) <= m.spec.Safety.Settle
+}
 
 // Granted records that generation n was granted role on repository, or that its grant was removed (RoleUnknown).
 func (m *Memory) Granted(n int64, repository string, role quay.Role) {
@@ -241,10 +273,10 @@ func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
 	}
 	g.proofAt, g.proofReason = at, reason
 	switch {
-	case reason == "" && !g.published && !m.noAccess && at.Sub(g.Created) > g.Timing.window():
+	case reason == "" && !g.published && g.accessed.IsZero() && m.tells(g) && at.Sub(g.Created) > g.Timing.window():
 		g.proof, g.proofReason = failed, "the proof came later than created + max - overlap"
 	case reason == "":
-		g.proof = proven
+		g.proof, g.late = proven, false
 	case loggedIn:
 		g.proof = denied
 	default:
@@ -253,23 +285,31 @@ func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
 	m.evaluate()
 }
 
-// Force asks for a rotation now.
-func (m *Memory) Force() { m.forced = true }
+// Force asks for a rotation now. Another replica's comes up to it.
+func (m *Memory) Force() { m.forced, m.forcedAt = true, m.newestPublished() }
 
-// Revoke asks for the end of every generation up to through (rule 21). The named generation counts as seen.
+// Revoke asks for the end of every generation up to through (rule 21), and up to what was asked for before. The named
+// generation counts as seen.
 func (m *Memory) Revoke(through int64) {
 	m.highest = max(m.highest, through)
+	if m.revoke != nil {
+		through = max(through, m.revoke.through)
+	}
 	m.revoke = &revocation{through: through}
 }
 
-// Revoked reports whether no generation up to through exists any more, by rule 6.
+// Revoked reports whether no generation up to through exists any more, by rule 6: also what this process never saw
+// must have been absent for longer than settle.
 func (m *Memory) Revoked(through int64) bool {
+	if m.at.IsZero() || m.at.Sub(m.first) <= m.spec.Safety.Settle || m.awaited() && m.claimed <= through {
+		return false
+	}
 	for n, g := range m.gens {
 		if n <= through && g.Owned && (g.present || !g.gone) {
 			return false
 		}
 	}
-	return m.lists > 0
+	return true
 }
 
 // needsToken reports whether a token will have to be read after the next list.

@@ -22,8 +22,16 @@ type order struct {
 // Rotate brings about a rotation now and returns when the new generation is served. It is refused with an
 // [*UnderWayError] while a superseded generation lives or the newest is not published (rule 20).
 func (e *Engine) Rotate(ctx context.Context, name string) (*Lease, error) {
+	if err := e.order(ctx, name, rotateOnce()); err != nil {
+		return nil, err
+	}
+	return e.Current(name)
+}
+
+// rotateOnce returns the step of a rotation's order.
+func rotateOnce() func(*Memory) (bool, error) {
 	asked, from := false, int64(-1)
-	err := e.order(ctx, name, func(m *Memory) (bool, error) {
+	return func(m *Memory) (bool, error) {
 		if asked {
 			return m.newestPublished() > from && m.servedNumber() == m.newestPublished(), nil
 		}
@@ -33,11 +41,7 @@ func (e *Engine) Rotate(ctx context.Context, name string) (*Lease, error) {
 		asked, from = true, m.newestPublished()
 		m.Force()
 		return false, nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	return e.Current(name)
 }
 
 // Revoke ends every generation up to through, without overlap, after a newer one is served; a negative through means
@@ -46,18 +50,23 @@ func (e *Engine) Rotate(ctx context.Context, name string) (*Lease, error) {
 //
 // Registry tokens that Quay issued before keep pulling for up to an hour (docs/quay-contract.md 6.5).
 func (e *Engine) Revoke(ctx context.Context, name string, through int64) (int64, error) {
+	err := e.order(ctx, name, revokeOnce(&through))
+	return through, err
+}
+
+// revokeOnce returns the step of a revocation's order; it sets a negative through to the number it acts on.
+func revokeOnce(through *int64) func(*Memory) (bool, error) {
 	asked := false
-	err := e.order(ctx, name, func(m *Memory) (bool, error) {
+	return func(m *Memory) (bool, error) {
 		if !asked {
 			asked = true
-			if through < 0 {
-				through = m.newestExisting()
+			if *through < 0 {
+				*through = m.newestExisting()
 			}
-			m.Revoke(through)
+			m.Revoke(*through)
 		}
-		return m.newestPublished() > through && m.Revoked(through), nil
-	})
-	return through, err
+		return m.newestPublished() > *through && m.Revoked(*through), nil
+	}
 }
 
 func (e *Engine) order(ctx context.Context, name string, step func(*Memory) (bool, error)) error {
@@ -117,7 +126,7 @@ func (m *Memory) underWay() error {
 		case g.Number > pub.Number:
 			return &UnderWayError{Name: m.spec.Name, Reason: g.Robot.Username() + " is not published yet"}
 		default:
-			latest := pub.Created.Add(max(g.Timing.Max, pub.Timing.Max))
+			latest := pub.Created.Add(lifetime(g.Timing, pub.Timing))
 			return &UnderWayError{Name: m.spec.Name, Reason: g.Robot.Username() + " is still alive", Until: latest}
 		}
 	}

@@ -236,7 +236,10 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 	plans := make([]Plan, len(chains))
 	for i, c := range chains {
 		c.memory.SetFrozen(o.frozen)
-		c.memory.SetNoAccessTimes(o.resolver.noAccessTimes)
+		c.memory.SetAccessTimes(o.resolver.accessKnown, !o.resolver.noAccessTimes)
+		if o.resolver.readOnly {
+			c.memory.Trouble() // logins are not recorded meanwhile
+		}
 		c.memory.Observe(listing, o.resolver.resolve(ctx, client, c.memory.spec))
 		c.work()
 		plans[i] = c.memory.Plan()

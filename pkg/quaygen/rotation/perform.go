@@ -13,33 +13,40 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
-// perform does the planned steps, deletions first while the list is fresh enough for them, then what publishes, then
-// what creates (rule 24). It reports whether anything was done that another list may show.
+// A stage is a part of the work after one list.
+type stage struct {
+	has    func(Action) bool
+	within time.Duration // of sending the list
+}
+
+// stages returns the parts in their order: deletions first while the list is fresh enough for them, then what
+// publishes, then what creates (rule 24).
+func stages(s Safety) []stage {
+	return []stage{
+		{func(a Action) bool { return a == Delete }, min(deleteFresh, s.StepDeadline)},
+		{func(a Action) bool { return a < Create }, s.StepDeadline},
+		{func(a Action) bool { return a == Create }, s.StepDeadline},
+	}
+}
+
+// perform does the planned steps, stage by stage. It reports whether anything was done that another list may show.
 func (o *organization) perform(ctx context.Context, client *quay.Client, l Listing, chains []*chain, plans []Plan) bool {
 	if len(chains) == 0 {
 		return false
 	}
-	deadline := chains[0].memory.spec.Safety.StepDeadline
 	var worked atomic.Bool
-	for _, batch := range []struct {
-		has    func(Action) bool
-		within time.Duration // of sending the list
-	}{
-		{func(a Action) bool { return a == Delete }, min(deleteFresh, deadline)},
-		{func(a Action) bool { return a < Create }, deadline},
-		{func(a Action) bool { return a == Create }, deadline},
-	} {
+	for _, st := range stages(chains[0].memory.spec.Safety) {
 		var group errgroup.Group
 		group.SetLimit(workers)
 		for i, c := range chains {
 			steps := slices.DeleteFunc(slices.Clone(plans[i].Steps), func(s Step) bool {
-				return !batch.has(s.Action) || o.engine.config.MintOnly && !c.memory.mints(s)
+				return !st.has(s.Action) || o.engine.config.MintOnly && !c.memory.mints(s)
 			})
 			if len(steps) == 0 {
 				continue
 			}
 			group.Go(func() error {
-				if o.work(ctx, client, l, c, steps, batch.within) {
+				if o.work(ctx, client, l, c, steps, st.within) {
 					worked.Store(true)
 				}
 				return nil

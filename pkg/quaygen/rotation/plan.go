@@ -210,7 +210,7 @@ func (p *planner) prune(g *generation) {
 // frozenPublication reports whether g must not be logged in with any more: past its window nobody may publish it
 // by an own proof (rule 12), unless evidence shows that somebody did in time.
 func (p *planner) frozenPublication(g *generation) bool {
-	return g.accessed.IsZero() && !p.noAccess && p.at.Sub(g.Created) > g.Timing.window()
+	return g.accessed.IsZero() && p.tells(g) && p.at.Sub(g.Created) > g.Timing.window()
 }
 
 // prove plans the login that publishes the newest generation. Superseded generations are never logged in with: that
@@ -233,6 +233,9 @@ func (p *planner) create() {
 	switch {
 	case p.pending(top, pub):
 		return // one unpublished generation ahead at most
+	case p.awaited():
+		p.wait("generation %d may exist although no list shows it; nothing is created before %s", p.claimed, clock(p.claimAt.Add(p.spec.Safety.Settle)))
+		return
 	case p.revoke != nil && (pub == nil || pub.Number <= p.revoke.through):
 		why = fmt.Sprintf("everything up to generation %d is being revoked", p.revoke.through)
 	case pub == nil:
@@ -243,7 +246,7 @@ func (p *planner) create() {
 	default:
 		due := pub.Created.Add(p.spec.Every - p.spec.early())
 		p.Next = due
-		if p.forced {
+		if p.forced && p.forcedAt == pub.Number {
 			why = "a rotation was asked for"
 			break
 		}
@@ -273,18 +276,25 @@ func (p *planner) create() {
 	p.step(Step{Action: Create, Generation: n, Robot: robot, Why: why})
 }
 
-// pending reports whether a generation is on its way already. One that this process created too late, or that is a
-// stray and the only candidate, is waited for as well until it is gone.
+// pending reports whether a generation is on its way already. One that this process created too late is waited for as
+// well until it is gone. A revocation may pass one that it ends itself, but no more: they must not pile up while
+// grants fail.
 func (p *planner) pending(top, pub *generation) bool {
-	if top != nil && !top.published && (p.revoke == nil || top.Number > p.revoke.through) {
+	ending := func(g *generation) bool { return p.revoke != nil && g.Number <= p.revoke.through }
+	if top != nil && !top.published && !ending(top) {
 		return true
 	}
+	passed := 0
 	for _, g := range p.ascending() {
-		if g.late && (pub == nil || g.Number > pub.Number) {
+		if !g.Owned || g.published || pub != nil && g.Number < pub.Number {
+			continue
+		}
+		if p.late(g) && !ending(g) {
 			return true
 		}
+		passed++
 	}
-	return false
+	return passed > 1
 }
 
 func (p *planner) alive() int {

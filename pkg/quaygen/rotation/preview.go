@@ -26,7 +26,7 @@ func Preview(ctx context.Context, assignments []Assignment) ([]Status, error) {
 		o.resolver.look(ctx, client, o.log)
 		o.resolver.seen(listing)
 		for _, c := range chains {
-			c.memory.SetNoAccessTimes(o.resolver.noAccessTimes)
+			c.memory.SetAccessTimes(o.resolver.accessKnown, !o.resolver.noAccessTimes)
 			c.memory.Observe(listing, o.resolver.resolve(ctx, client, c.memory.spec))
 			c.publish(c.memory.Plan())
 		}

@@ -10,8 +10,12 @@ func (m *Memory) eligible(g *generation) bool {
 	if m.spec.Strategy == None {
 		return !g.gone
 	}
-	return g.Owned && !g.gone && !g.late && !m.stray(g)
+	return g.Owned && !g.gone && !m.late(g) && !m.stray(g)
 }
+
+// late reports whether this process created g, but learned so too late to be sure that nobody had used the name before. Where
+// nobody can see who uses it, others may serve it by now, so that it is taken as it is.
+func (m *Memory) late(g *generation) bool { return g.late && m.tells(g) }
 
 // stray reports whether g was created after a higher number and never used: a creation that was decided on before the
 // higher one and arrived after it. Any replica may remove it (rule 4).
@@ -20,7 +24,8 @@ func (m *Memory) stray(g *generation) bool {
 		return false
 	}
 	for _, h := range m.gens {
-		if h.Number > g.Number && h.present && !g.Created.Before(h.Created) {
+		// Only our own numbers are given out in order; a higher one that somebody else took says nothing.
+		if h.Number > g.Number && h.present && h.Owned && !g.Created.Before(h.Created) {
 			return true
 		}
 	}
@@ -105,7 +110,7 @@ func (m *Memory) servable() (*generation, time.Duration, string) {
 		}
 		validity := m.timingOf(g).servable(m.spec.Safety)
 		for _, h := range gens[i+1:] {
-			if h.Owned && (h.published || !h.accessed.IsZero() || m.noAccess) {
+			if h.Owned && (h.published || !h.accessed.IsZero() || !m.tells(h)) {
 				validity = min(validity, m.safeBeside(g, h))
 			}
 		}

@@ -29,8 +29,9 @@ type resolver struct {
 	existing map[string]bool      // repositories looked up by name in this sync
 	template map[string]*template // by the template's username
 
-	noAccessTimes bool
-	looked        int // the sync in which Quay's configuration was read; 0: never
+	accessKnown, noAccessTimes bool
+	readOnly                   bool
+	looked                     int // the sync in which Quay's configuration was read; 0: never
 
 	mu           sync.Mutex // guards what follows, which workers use
 	noUserAdmin  bool       // the token cannot read a robot's grants in one call
@@ -74,6 +75,8 @@ func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logg
 		return
 	}
 	r.looked = r.syncs
+	r.readOnly = capabilities.ReadOnly
+	r.accessKnown = r.accessKnown || capabilities.Known
 	if capabilities.Known && capabilities.LastAccessedOff != r.noAccessTimes {
 		r.noAccessTimes = capabilities.LastAccessedOff
 		log.Warn("whether Quay records when robots are used", "recorded", !r.noAccessTimes)

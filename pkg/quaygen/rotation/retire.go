@@ -26,7 +26,7 @@ func (p *planner) delete(gens []*generation) {
 			p.wait("%s is kept: %s", g.Robot.Username(), p.frozen)
 		case p.at.Sub(g.Created) < p.spec.Safety.Settle:
 			p.wait("%s is kept until it is %v old, so that no delayed creation can bring its name back", g.Robot.Username(), p.spec.Safety.Settle)
-		case p.last(g) && g.Number >= minute(p.at):
+		case p.highestOf(g) && g.Number >= minute(p.at):
 			p.wait("%s is kept until its number has passed, so that it cannot be given out again", g.Robot.Username())
 		default:
 			p.step(*step)
@@ -35,10 +35,11 @@ func (p *planner) delete(gens []*generation) {
 	}
 }
 
-// last reports whether g is the only robot of its chain.
-func (p *planner) last(g *generation) bool {
+// highestOf reports whether no robot of the chain has a higher number than g: without g, a process that starts now would
+// count on from a lower one.
+func (p *planner) highestOf(g *generation) bool {
 	for _, h := range p.gens {
-		if h != g && h.present {
+		if h.Number > g.Number && h.present {
 			return false
 		}
 	}
@@ -48,15 +49,18 @@ func (p *planner) last(g *generation) bool {
 // end decides whether g's life is over; if not, until says what it waits for.
 func (p *planner) end(g, pub *generation) (step *Step, until string) {
 	newer := pub != nil && pub.Number > g.Number && pub.present
+	revoked := p.revoke != nil && g.Number <= p.revoke.through
+	neverUsed := g.accessed.IsZero() && !g.published && p.tells(g)
 	switch {
-	case p.revoke != nil && g.Number <= p.revoke.through:
-		if newer && pub.Number > p.revoke.through {
-			return &Step{Why: fmt.Sprintf("revoked: everything up to generation %d ends", p.revoke.through)}, ""
-		}
+	case revoked && newer && pub.Number > p.revoke.through:
+		return &Step{Why: fmt.Sprintf("revoked: everything up to generation %d ends", p.revoke.through)}, ""
+	case revoked && neverUsed:
+		return &Step{Unused: true, Why: fmt.Sprintf("revoked: everything up to generation %d ends, and it was never used", p.revoke.through)}, ""
+	case revoked:
 		return nil, "it is revoked as soon as a newer generation is published"
-	case g.late && g.accessed.IsZero():
+	case p.late(g) && neverUsed:
 		return &Step{Unused: true, Why: "its creation was answered too late to be sure that the name was unused"}, ""
-	case !g.gone && p.stray(g):
+	case p.stray(g) && neverUsed:
 		return &Step{Unused: true, Why: "it was created after a higher number and never used"}, ""
 	case !g.published && !g.gone && (pub == nil || g.Number > pub.Number):
 		return p.giveUp(g)
@@ -66,8 +70,8 @@ func (p *planner) end(g, pub *generation) (step *Step, until string) {
 
 // giveUp ends a generation that nobody could publish in time, so that the next number can be tried (rule 12).
 func (p *planner) giveUp(g *generation) (*Step, string) {
-	if p.noAccess || !g.accessed.IsZero() {
-		return nil, ""
+	if !g.accessed.IsZero() || !p.tells(g) {
+		return nil, "" // others may serve it
 	}
 	deadline := g.Created.Add(g.Timing.window() + p.spec.Safety.Settle)
 	if p.at.Before(deadline) {
@@ -77,8 +81,7 @@ func (p *planner) giveUp(g *generation) (*Step, string) {
 }
 
 // superseded ends g when one newer generation has been published here for g's overlap and g is unused, or when g's
-// latest end has come (rules 16 and 17). All times are those recorded on g, whatever the configuration says
-// now; max is the longer of the two, since the newer one's window counts on its own.
+// latest end has come (rules 16 and 17). All times are those recorded on the two, whatever the configuration says now.
 func (p *planner) superseded(g *generation) (*Step, string) {
 	t := p.timingOf(g)
 	until := ""
@@ -86,13 +89,13 @@ func (p *planner) superseded(g *generation) (*Step, string) {
 		if h.Number <= g.Number || !h.published || !h.present || !p.eligible(h) {
 			continue
 		}
-		latest := h.Created.Add(max(t.Max, h.Timing.Max))
-		if p.noAccess {
+		latest := h.Created.Add(lifetime(t, h.Timing))
+		if h.accessed.IsZero() { // nobody can see when others published it (rule 17)
 			if h.proof != proven {
 				until = "this process has not logged in with its successor yet"
 				continue
 			}
-			latest = h.proofAt.Add(max(t.Max, h.Timing.Max))
+			latest = h.proofAt.Add(lifetime(t, h.Timing))
 		}
 		over := !p.at.Before(latest)
 		quiet, loud := p.quiet(g)
@@ -109,6 +112,11 @@ func (p *planner) superseded(g *generation) (*Step, string) {
 	}
 	return nil, until
 }
+
+// lifetime is how long after the creation of a generation with next's times one with t's lives at the most. Where a
+// change of the configuration lies between the two, next may be published as late as its own window allows, and
+// t's overlap follows.
+func lifetime(t, next timing) time.Duration { return max(t.Max, next.Max, next.window()+t.Overlap) }
 
 func reason(quiet bool, unused time.Duration, latest time.Time) string {
 	if quiet {
