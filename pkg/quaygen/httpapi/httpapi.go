@@ -13,6 +13,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,49 +79,49 @@ func New(config Config) http.Handler {
 	if config.Registerer != nil {
 		config.Registerer.MustRegister(h.requests, h.seconds)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/pullsecrets/{name...}", h.pullSecret)
-	mux.HandleFunc("/v1/pullsecrets/{name...}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", "GET, HEAD")
-		h.problem(w, http.StatusMethodNotAllowed, "method not allowed", "a pull secret is read with GET", 0)
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		// Not 404: ESO would take a mistyped path for a pull secret that was deleted.
-		h.problem(w, http.StatusBadRequest, "invalid request", "there is nothing here; pull secrets are at /v1/pullsecrets/{name}?namespace=...", 0)
-	})
-	return h.guard(mux)
+	return h
 }
 
-// guard does what every request needs before it is looked at.
-func (h *handler) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		if r.ProtoMajor == 1 && r.TLS != nil {
-			// ESO makes a connection per call where a CA is configured, and never closes it.
-			w.Header().Set("Connection", "close")
-		}
-		if len(r.RequestURI) > maxURLBytes {
-			h.problem(w, http.StatusRequestURITooLong, "invalid request", fmt.Sprintf("the URL is longer than %d bytes", maxURLBytes), 0)
-			return
-		}
-		// The mux would answer an unclean path with a redirect, which ESO would follow, credentials and all.
-		if path := r.URL.EscapedPath(); strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") {
-			h.problem(w, http.StatusBadRequest, "invalid request", "the path has empty or dotted segments", 0)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
+// pullSecretsPath is where pull secrets are; what follows is the name. There is no http.ServeMux on the way: it
+// redirects what it takes for unclean paths, and ESO would follow, credentials and all.
+const pullSecretsPath = "/v1/pullsecrets/"
 
-func (h *handler) pullSecret(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers every request, and counts it.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	request, code := h.answer(w, r)
+	w.Header().Set("Cache-Control", "no-store")
+	if r.ProtoMajor == 1 && r.TLS != nil {
+		// ESO makes a connection per call where a CA is configured, and never closes it.
+		w.Header().Set("Connection", "close")
+	}
+	request, code := h.route(w, r)
 	name := "other"
 	if h.Service.Knows(request.Name) {
 		name = request.Name
 	}
 	h.requests.WithLabelValues("http", name, strconv.Itoa(code)).Inc()
 	h.seconds.WithLabelValues("http").Observe(time.Since(start).Seconds())
+}
+
+func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen.Request, code int) {
+	defer func() {
+		if p := recover(); p != nil {
+			// The value could hold anything; where it happened is enough. The server itself would say it for debugging only.
+			h.Log.Error("a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			code = h.fail(w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
+		}
+	}()
+	switch path := r.URL.EscapedPath(); {
+	case len(r.RequestURI) > maxURLBytes:
+		return request, h.problem(w, http.StatusRequestURITooLong, "invalid request", fmt.Sprintf("the URL is longer than %d bytes", maxURLBytes), 0)
+	case !strings.HasPrefix(path, pullSecretsPath):
+		// Not 404: ESO would take a mistyped path for a pull secret that was deleted.
+		return request, h.problem(w, http.StatusBadRequest, "invalid request", "there is nothing here; pull secrets are at /v1/pullsecrets/{name}?namespace=...", 0)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		return request, h.problem(w, http.StatusMethodNotAllowed, "method not allowed", "a pull secret is read with GET", 0)
+	}
+	return h.answer(w, r)
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Request, int) {
@@ -138,11 +139,11 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 	if err != nil {
 		return request, h.fail(w, err)
 	}
-	if !answer.Valid() {
-		return request, h.fail(w, quaygen.ErrExpired(request.Name))
-	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(answer.Body())))
+	if !answer.Valid() { // the last thing before the credential leaves
+		return request, h.fail(w, quaygen.ErrExpired(request.Name))
+	}
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(answer.Body()) // the caller went away: nothing to tell it
 	}
@@ -157,7 +158,7 @@ func parse(r *http.Request) (quaygen.Request, error) {
 		return quaygen.Request{}, &quaygen.Error{Kind: quaygen.KindInvalid, Detail: fmt.Sprintf(format, args...)}
 	}
 	// ESO escapes names for a query, inside the path too, where the standard parser leaves a plus alone.
-	escaped := strings.TrimPrefix(r.URL.EscapedPath(), "/v1/pullsecrets/")
+	escaped := strings.TrimPrefix(r.URL.EscapedPath(), pullSecretsPath)
 	name, err := url.QueryUnescape(escaped)
 	if err != nil {
 		return invalid("the name in the path is not escaped properly")
@@ -194,12 +195,11 @@ func (h *handler) fail(w http.ResponseWriter, err error) int {
 	if e.Kind == quaygen.KindInternal && !errors.Is(err, context.Canceled) {
 		h.Log.Error("request failed", "error", err)
 	}
-	h.problem(w, status, e.Kind.String(), e.Detail, e.RetryAfter)
-	return status
+	return h.problem(w, status, e.Kind.String(), e.Detail, e.RetryAfter)
 }
 
-// problem writes a problem document (RFC 9457).
-func (h *handler) problem(w http.ResponseWriter, status int, title, detail string, retryAfter time.Duration) {
+// problem writes a problem document (RFC 9457) and returns its status.
+func (h *handler) problem(w http.ResponseWriter, status int, title, detail string, retryAfter time.Duration) int {
 	body, err := json.Marshal(struct {
 		Type   string `json:"type"`
 		Title  string `json:"title"`
@@ -216,6 +216,7 @@ func (h *handler) problem(w http.ResponseWriter, status int, title, detail strin
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // the caller went away: nothing to tell it
+	return status
 }
 
 func clip(s string) string {
