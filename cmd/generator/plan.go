@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -88,6 +89,9 @@ func planText(w io.Writer, statuses []rotation.Status) error {
 		fmt.Fprintf(w, "\n%s:\n", s.Name)
 		for _, step := range changes(s.Plan) {
 			fmt.Fprintf(w, "  would %s\n      because %s\n", step, step.Why)
+			if len(step.Then) > 0 {
+				fmt.Fprintf(w, "      then give it %s\n", strings.Join(step.Then, ", "))
+			}
 		}
 		if len(changes(s.Plan)) == 0 {
 			fmt.Fprintln(w, "  nothing to do")
@@ -137,6 +141,8 @@ type planStep struct {
 	Role       string `json:"role,omitempty"`
 	Team       string `json:"team,omitempty"`
 	Why        string `json:"why"`
+
+	Then []string `json:"then,omitempty"`
 }
 
 func planJSON(w io.Writer, statuses []rotation.Status) error {
@@ -152,7 +158,7 @@ func planJSON(w io.Writer, statuses []rotation.Status) error {
 			})
 		}
 		for _, step := range changes(s.Plan) {
-			p := planStep{Action: step.Action.String(), Robot: step.Robot.Username(), Repository: step.Repository, Team: step.Team, Why: step.Why}
+			p := planStep{Action: step.Action.String(), Robot: step.Robot.Username(), Repository: step.Repository, Team: step.Team, Why: step.Why, Then: step.Then}
 			if step.Action == rotation.Grant {
 				p.Role = step.Role.String()
 			}

@@ -100,7 +100,11 @@ func render(name, property string, format Format, secret PullSecret, leases []*r
 		c := leases[i].Credential
 		r.credentials = append(r.credentials, c)
 		parts = append(parts, describe(c, part.Host))
-		entries = append(entries, dockerconfig.Entry{Host: part.Host, Username: c.Robot.Username(), Password: c.Token, Email: part.Email, Paths: part.Paths})
+		entry := dockerconfig.Entry{Host: part.Host, Username: c.Robot.Username(), Password: c.Token, Email: part.Email}
+		for _, repository := range c.Repositories {
+			entry.Paths = append(entry.Paths, c.Robot.Owner().Name()+"/"+repository)
+		}
+		entries = append(entries, entry)
 	}
 	data, err := encode(format, entries)
 	if err != nil {

@@ -32,10 +32,9 @@ type PullSecret struct {
 
 // Part is one robot's share of a pull secret.
 type Part struct {
-	Robot string   // the robot's configured name
-	Host  string   // registry host as images name it, with the port if any
-	Email string   // may be empty
-	Paths []string // what to narrow the entry to where another one is for the same host; e.g. "myorg"
+	Robot string // the robot's configured name
+	Host  string // registry host as images name it, with the port if any
+	Email string // may be empty
 }
 
 // Request is what a caller asks for.

@@ -82,7 +82,6 @@ func (w *world) add(t testing.TB, name, short string, repositories ...string) {
 	part := quaygen.Part{Robot: name, Host: "quay.test"}
 	for _, r := range repositories {
 		spec.Permissions.Repositories = append(spec.Permissions.Repositories, rotation.RepositoryGrant{Pattern: r, Role: quay.RoleRead})
-		part.Paths = append(part.Paths, "myorg/"+r)
 	}
 	w.specs = append(w.specs, spec)
 	w.parts[name] = quaygen.PullSecret{Parts: []quaygen.Part{part}}

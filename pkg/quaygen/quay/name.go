@@ -134,6 +134,15 @@ var generationRE = regexp.MustCompile(`_g[0-9]+\z`)
 // robot: its own generations and those of the shorter base could not be told apart.
 func LooksLikeGeneration(short string) bool { return generationRE.MatchString(short) }
 
+// BaseOf returns the short name of the base that a robot with this short name looks like a generation of.
+func BaseOf(short string) (base string, ok bool) {
+	at := generationRE.FindStringIndex(short)
+	if at == nil {
+		return "", false
+	}
+	return short[:at[0]], true
+}
+
 // Repository is the validated name of a repository. The zero value is no repository.
 type Repository struct {
 	owner string

@@ -16,9 +16,11 @@ type chain struct {
 	memory   *Memory
 
 	failed  map[string]error // steps that failed in this sync: not tried again before the next
-	tried   map[string]bool  // reads and logins done in this sync: they show nothing new before the next
+	tried   map[string]bool  // steps done in this sync: a list that does not show their effect yet is no reason to repeat them
 	orders  []*order         // asked for by operators, waiting for the loop; guarded by the organization's mu
+	lost    bool             // no longer looked after; guarded by the organization's mu
 	working []*order         // taken up by the loop
+	done    []*order         // with their outcome, which is told when readers see what they brought about
 
 	spec   atomic.Pointer[Spec] // as configured now; the memory follows at the next list
 	lease  atomic.Pointer[Lease]

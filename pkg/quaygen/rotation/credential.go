@@ -3,6 +3,7 @@ package rotation
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -20,6 +21,8 @@ type Credential struct {
 	Created    time.Time // Quay's time
 	RefreshAt  time.Time // Quay's time when the next generation is due; zero if never
 	Warnings   []string
+
+	Repositories []string // what it may pull, sorted, as the last list showed
 }
 
 // Lease is a credential together with the time for which it may be handed out (rule 13).
@@ -79,7 +82,7 @@ func refused(err error) bool {
 // credential is the content to hand out for g.
 func (m *Memory) credential(g *generation, registry string, warnings []string) *Credential {
 	c := &Credential{
-		Name: m.spec.Name, Registry: registry, Generation: g.Number, Robot: g.Robot, Token: g.token, Created: g.Created, Warnings: warnings,
+		Name: m.spec.Name, Registry: registry, Generation: g.Number, Robot: g.Robot, Token: g.token, Created: g.Created, Warnings: warnings, Repositories: g.Grants,
 	}
 	if m.spec.Strategy == Overlap {
 		c.RefreshAt = g.Created.Add(m.spec.Every - m.spec.early())
@@ -88,14 +91,6 @@ func (m *Memory) credential(g *generation, registry string, warnings []string) *
 }
 
 func (c *Credential) equal(d *Credential) bool {
-	if c.Name != d.Name || c.Registry != d.Registry || c.Generation != d.Generation || c.Robot != d.Robot || !c.Token.Equal(d.Token) ||
-		!c.Created.Equal(d.Created) || !c.RefreshAt.Equal(d.RefreshAt) || len(c.Warnings) != len(d.Warnings) {
-		return false
-	}
-	for i, w := range c.Warnings {
-		if w != d.Warnings[i] {
-			return false
-		}
-	}
-	return true
+	return c.Name == d.Name && c.Registry == d.Registry && c.Generation == d.Generation && c.Robot == d.Robot && c.Token.Equal(d.Token) &&
+		c.Created.Equal(d.Created) && c.RefreshAt.Equal(d.RefreshAt) && slices.Equal(c.Warnings, d.Warnings) && slices.Equal(c.Repositories, d.Repositories)
 }

@@ -74,10 +74,12 @@ func (e *Engine) Apply(assignments []Assignment) {
 		if o == nil {
 			o = newOrganization(e, key)
 			e.organizations[key] = o
-			e.start(o)
 		}
 		for name, c := range o.apply(robots) {
 			chains[name] = c
+		}
+		if o.cancel == nil { // only now that it has a client and robots
+			e.start(o)
 		}
 	}
 	for key, o := range e.organizations {

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -37,6 +38,7 @@ var faults = []fault{
 	{name: "read-only", every: 15 * time.Minute, do: (*sim).readOnly},
 	{name: "no last_accessed", whole: func(s *sim) { s.w.noAccess = true }},
 	{name: "/config is not answered", whole: func(s *sim) { s.w.noConfig = true }},
+	{name: "a mirror uses it", every: 15 * time.Minute, do: (*sim).mirror},
 	{name: "deletions do nothing", every: 15 * time.Minute, do: (*sim).keepDeleted},
 	{name: "repository goes", every: 15 * time.Minute, do: (*sim).dropRepository},
 	{name: "clock jumps", every: 20 * time.Minute, do: (*sim).jump, alone: true},
@@ -130,6 +132,16 @@ func (s *sim) keepDeleted(*simReplica) {
 	s.forSome(25*time.Minute, func() { s.w.keepsDeleted = false; s.w.log("deletions work again") })
 }
 
+// mirror has a repository mirror use a generation, which keeps it from being deleted (docs/quay-contract.md 2.6).
+func (s *sim) mirror(*simReplica) {
+	if gens := s.w.generations(); len(gens) > 0 {
+		f := gens[s.rng.IntN(len(gens))]
+		s.w.log("a mirror uses %s", f)
+		f.mirror = true
+		s.forSome(25*time.Minute, func() { f.mirror = false; s.w.log("no mirror uses %s any more", f) })
+	}
+}
+
 func (s *sim) dropRepository(*simReplica) {
 	if !s.w.repositories["lib"] {
 		return
@@ -214,7 +226,8 @@ func (s *sim) force(r *simReplica) {
 }
 
 func (s *sim) revoke(r *simReplica) {
-	through := int64(-1)
+	var through atomic.Int64
+	through.Store(-1)
 	s.w.log("an operator revokes at %s", r.name)
 	leaked := s.w.newestPublished()
 	s.revokes++
@@ -223,7 +236,7 @@ func (s *sim) revoke(r *simReplica) {
 	r.order(func(m *Memory) (bool, error) {
 		done, err := step(m)
 		if done && leaked != nil && leaked.live() && err == nil {
-			s.w.fail("G: the revocation of %s is done, although it lives (asked %v ago, through %d)", leaked, s.w.now.Sub(asked), through)
+			s.w.fail("G: the revocation of %s is done, although it lives (asked %v ago, through %d)", leaked, s.w.now.Sub(asked), through.Load())
 		}
 		return done, err
 	})

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -61,6 +62,7 @@ type generation struct {
 	evident   time.Time     // Quay's time since when rule 9b has held without interruption
 	regarded  time.Duration // listing time for which this process has regarded it as published (rule 16)
 	served    time.Duration // listing time for which it was what this process serves
+	kept      time.Time     // Quay's time until which its deletion is not tried again, because Quay refused it
 	serving   bool
 }
 
@@ -93,10 +95,8 @@ func (m *Memory) Observe(l Listing, wanted Wanted) {
 	if first {
 		m.first = l.At
 	}
-	for _, info := range l.Robots {
-		if info.LastAccessed.After(m.used) {
-			m.used = info.LastAccessed
-		}
+	if l.Used.After(m.used) {
+		m.used = l.Used
 	}
 	if first || m.troubled {
 		m.trouble, m.troubled = l.At, false // whatever happened lasted until now, for all this process knows
@@ -232,6 +232,19 @@ func (m *Memory) awaited() bool {
 	return m.claimed >= 0 && m.at.Sub(m.claimAt) <= m.spec.Safety.Settle
 }
 
+// A robot that a mirror uses stays until somebody changes the mirror; asking often does not help (rule 18).
+const mirrorPause = 10 * time.Minute
+
+// NotDeleted records that Quay did not delete generation n: it is tried again some time later, and others before it.
+func (m *Memory) NotDeleted(n int64, err error) {
+	if g := m.gens[n]; g != nil {
+		g.kept = m.at.Add(m.spec.Sync)
+		if errors.Is(err, quay.ErrMirrorInUse) {
+			g.kept = m.at.Add(mirrorPause)
+		}
+	}
+}
+
 // Granted records that generation n was granted role on repository, or that its grant was removed (RoleUnknown).
 func (m *Memory) Granted(n int64, repository string, role quay.Role) {
 	g := m.gens[n]
@@ -270,6 +283,9 @@ func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
 	g := m.gens[n]
 	if g == nil {
 		return
+	}
+	if g.proof == proven && reason != "" {
+		return // what was proven stays so
 	}
 	g.proofAt, g.proofReason = at, reason
 	switch {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 )
 
 // ErrOrderLost is returned when the robot left the configuration, or the engine stopped, before an order was done.
@@ -17,6 +19,7 @@ var ErrNotRotated = errors.New("it is not rotated here")
 type order struct {
 	step   func(m *Memory) (done bool, err error)
 	result chan error // buffered
+	err    error      // the result, once step is done
 }
 
 // Rotate brings about a rotation now and returns when the new generation is served. It is refused with an
@@ -50,22 +53,33 @@ func rotateOnce() func(*Memory) (bool, error) {
 //
 // Registry tokens that Quay issued before keep pulling for up to an hour (docs/quay-contract.md 6.5).
 func (e *Engine) Revoke(ctx context.Context, name string, through int64) (int64, error) {
-	err := e.order(ctx, name, revokeOnce(&through))
-	return through, err
+	var acted atomic.Int64
+	acted.Store(through)
+	err := e.order(ctx, name, revokeOnce(&acted))
+	return acted.Load(), err
 }
 
-// revokeOnce returns the step of a revocation's order; it sets a negative through to the number it acts on.
-func revokeOnce(through *int64) func(*Memory) (bool, error) {
-	asked := false
+// ErrNoGeneration is returned when a revocation names a number that no generation can have yet.
+var ErrNoGeneration = errors.New("no such generation")
+
+// revokeOnce returns the step of a revocation's order. A negative through becomes the number it acts on: everything
+// that was created before it was asked for, even if a list shows it only later.
+func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
+	var asked time.Time
+	all := through.Load() < 0
 	return func(m *Memory) (bool, error) {
-		if !asked {
-			asked = true
-			if *through < 0 {
-				*through = m.newestExisting()
+		if asked.IsZero() {
+			asked = m.at
+			if newest := max(m.highest, minute(m.at)); through.Load() > newest {
+				return true, fmt.Errorf("%w: %d is above the newest, %d", ErrNoGeneration, through.Load(), newest)
 			}
-			m.Revoke(*through)
 		}
-		return m.newestPublished() > *through && m.Revoked(*through), nil
+		if all {
+			through.Store(max(through.Load(), m.newestExisting(asked)))
+		}
+		n := through.Load()
+		m.Revoke(n)
+		return m.newestPublished() > n && m.Revoked(n), nil
 	}
 }
 
@@ -100,7 +114,8 @@ func (c *chain) work() {
 	for _, ord := range c.working {
 		done, err := ord.step(c.memory)
 		if done {
-			ord.result <- err
+			ord.err = err
+			c.done = append(c.done, ord)
 			continue
 		}
 		left = append(left, ord)
@@ -109,6 +124,14 @@ func (c *chain) work() {
 	if r := c.memory.revoke; r != nil && c.memory.newestPublished() > r.through && c.memory.Revoked(r.through) {
 		c.memory.revoke = nil
 	}
+}
+
+// tell answers the orders that are done.
+func (c *chain) tell() {
+	for _, ord := range c.done {
+		ord.result <- ord.err
+	}
+	c.done = nil
 }
 
 // underWay says why a plain rotation is refused now.
@@ -140,11 +163,11 @@ func (m *Memory) servedNumber() int64 {
 	return -1
 }
 
-// newestExisting is the highest number of ours that exists, published or not.
-func (m *Memory) newestExisting() int64 {
+// newestExisting is the highest number of ours that exists and was created by then, published or not; -1: none.
+func (m *Memory) newestExisting(then time.Time) int64 {
 	n := int64(-1)
 	for _, g := range m.ascending() {
-		if g.Owned {
+		if g.Owned && !g.Created.After(then) {
 			n = max(n, g.Number)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,14 +27,16 @@ type organization struct {
 	chains map[string]*chain
 
 	// What follows belongs to the loop.
+	worked   []*chain // as last taken up
 	syncs    int
 	at       time.Time // Quay's time of the last list
 	sent     time.Time // local time of the last list
 	frozen   string
 	agreed   int // lists in a row whose times agree
 	resolver resolver
-	checked  int // the sync in which the token was last found sufficient; 0: never
-	audited  int // the sync in which roles were last read back
+	checked  int          // the sync in which the token was last found sufficient; 0: never
+	audited  int          // the sync in which roles were last read back
+	strange  []quay.Robot // robots of this instance that no configuration names, as reported last
 }
 
 // How many syncs pass between two looks at what rarely changes.
@@ -79,8 +82,8 @@ func (o *organization) apply(robots []Assignment) map[string]*chain {
 		}
 		chains[a.Spec.Name] = c
 	}
-	for name, c := range o.chains {
-		if chains[name] != c {
+	for _, c := range o.chains {
+		if chains[c.spec.Load().Name] != c {
 			c.lose()
 		}
 	}
@@ -89,8 +92,9 @@ func (o *organization) apply(robots []Assignment) map[string]*chain {
 	return chains
 }
 
-// lose ends the orders of a chain that is no longer looked after.
+// lose ends the orders of a chain that is no longer looked after; the loop ends those it has taken up.
 func (c *chain) lose() {
+	c.lost = true
 	for _, ord := range c.orders {
 		ord.result <- ErrOrderLost
 	}
@@ -117,8 +121,12 @@ func (o *organization) poke() {
 
 func (o *organization) take(c *chain, ord *order) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c.lost {
+		ord.result <- ErrOrderLost
+		return
+	}
 	c.orders = append(c.orders, ord)
-	o.mu.Unlock()
 	o.poke()
 }
 
@@ -126,6 +134,11 @@ func (o *organization) take(c *chain, ord *order) {
 func (o *organization) snapshot() ([]*chain, *quay.Client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for _, c := range o.worked {
+		if c.lost {
+			c.abandon()
+		}
+	}
 	chains := make([]*chain, 0, len(o.chains))
 	for _, c := range o.chains { // in random order, so that replicas do not queue for the same robot
 		c.memory.SetSpec(*c.spec.Load())
@@ -133,6 +146,7 @@ func (o *organization) snapshot() ([]*chain, *quay.Client) {
 		c.orders = nil
 		chains = append(chains, c)
 	}
+	o.worked = chains
 	return chains, o.client
 }
 
@@ -161,11 +175,16 @@ func (o *organization) loop(ctx context.Context) {
 func (o *organization) finish() {
 	chains, _ := o.snapshot()
 	for _, c := range chains {
-		for _, ord := range c.working {
-			ord.result <- ErrOrderLost
-		}
-		c.working = nil
+		c.abandon()
 	}
+}
+
+// abandon ends the orders that the loop has taken up.
+func (c *chain) abandon() {
+	for _, ord := range append(c.working, c.done...) {
+		ord.result <- ErrOrderLost
+	}
+	c.working, c.done = nil, nil
 }
 
 // sync lists and works until nothing is left to do now, and returns the interval to the next sync.
@@ -232,18 +251,22 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 	}
 	o.resolver.look(ctx, client, o.log)
 	o.compareClocks(listing)
-	o.resolver.seen(listing)
 	plans := make([]Plan, len(chains))
+	split := listing.chains()
+	o.resolver.seen(split, chains)
+	o.reportStrangers(listing, chains)
 	for i, c := range chains {
+		own := listing.of(split, c.memory.spec)
 		c.memory.SetFrozen(o.frozen)
 		c.memory.SetAccessTimes(o.resolver.accessKnown, !o.resolver.noAccessTimes)
 		if o.resolver.readOnly {
 			c.memory.Trouble() // logins are not recorded meanwhile
 		}
-		c.memory.Observe(listing, o.resolver.resolve(ctx, client, c.memory.spec))
+		c.memory.Observe(own, o.resolver.resolve(ctx, client, c.memory.spec, own))
 		c.work()
 		plans[i] = c.memory.Plan()
 		c.publish(plans[i])
+		c.tell()
 	}
 	o.health.Store(&Health{Registry: o.key.registry, Owner: o.key.owner, At: listing.Sent})
 	worked := o.perform(ctx, client, listing, chains, plans)
@@ -255,6 +278,22 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		c.publish(plans[i])
 	}
 	return again, nil
+}
+
+// reportStrangers tells of robots that an earlier configuration left behind. Nobody but a person deletes them (rule 19).
+func (o *organization) reportStrangers(l Listing, chains []*chain) {
+	specs := make([]Spec, len(chains))
+	for i, c := range chains {
+		specs[i] = c.memory.spec
+	}
+	found := strangers(specs, l)
+	if slices.Equal(found, o.strange) {
+		return
+	}
+	o.strange = found
+	for _, robot := range found {
+		o.log.Warn("a robot of this instance belongs to no configured robot any more; it is left alone", "robot", robot.Username())
+	}
 }
 
 // list takes the organization's list, with the tokens where that saves many single reads.
@@ -287,7 +326,7 @@ func (o *organization) list(ctx context.Context, client *quay.Client, chains []*
 			return Listing{}, fmt.Errorf("%s does not exist in Quay: %w", o.key.owner, quay.ErrNotFound)
 		}
 	}
-	return Listing{At: answer.Date, Sent: answer.Sent, Robots: robots}, nil
+	return newListing(robots, answer), nil
 }
 
 // checkToken makes sure that the API token allows what will be needed, rather than finding out in the middle.

@@ -78,9 +78,7 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		if ctx.Err() != nil || elapsed(l.Sent) >= within {
 			break
 		}
-		if s.Action == Prove || s.Action == ReadRoles || s.Action == ReadToken {
-			c.tried[key] = true
-		}
+		c.tried[key] = true
 		did, err := o.do(ctx, client, c.memory, l, s)
 		switch {
 		case err == nil:
@@ -90,6 +88,9 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 			c.failed[key] = err
 			if errors.Is(err, quay.ErrReadOnly) {
 				c.memory.Trouble() // logins are not recorded meanwhile
+			}
+			if s.Action == Delete {
+				c.memory.NotDeleted(s.Generation, err)
 			}
 			o.engine.metrics.failed(c.memory.spec.Name, s.Action)
 			o.log.Warn("a step failed", "robot", c.memory.spec.Name, "step", key, "error", err)
@@ -113,9 +114,11 @@ func (o *organization) do(ctx context.Context, client *quay.Client, m *Memory, l
 	case Grant, Ungrant:
 		return o.grant(ctx, client, m, s)
 	case Join:
-		return true, client.AddTeamMember(ctx, o.key.owner, s.Team, s.Robot)
+		err := client.AddTeamMember(ctx, o.key.owner, s.Team, s.Robot)
+		return err == nil, err
 	case Leave:
-		return true, client.RemoveTeamMember(ctx, o.key.owner, s.Team, s.Robot)
+		err := client.RemoveTeamMember(ctx, o.key.owner, s.Team, s.Robot)
+		return err == nil, err
 	case ReadToken:
 		return o.readToken(ctx, client, m, s)
 	case ReadRoles:

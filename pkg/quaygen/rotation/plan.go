@@ -46,6 +46,7 @@ type Step struct {
 	Proof      []string // Prove: repositories on which pull must be granted
 	Unused     bool     // Delete: only if a single read, made just before, still shows no login ever
 	Why        string
+	Then       []string // Create: what the new generation will be given, for people
 }
 
 func (s Step) String() string {
@@ -217,7 +218,16 @@ func (p *planner) frozenPublication(g *generation) bool {
 // would look like use.
 func (p *planner) prove() {
 	g := p.top()
-	if g == nil || !g.present || g.proof == proven || g.published && !p.noAccess || p.frozenPublication(g) {
+	switch {
+	case g == nil || !g.present:
+		return
+	case g.proof == proven:
+		// While Quay was read-only it did not record the login, and others would in the end give the generation up.
+		if g.accessed.IsZero() && p.tells(g) {
+			p.step(Step{Action: Prove, Generation: g.Number, Robot: g.Robot, Why: "Quay does not show yet that it is in use"})
+		}
+		return
+	case g.published && !p.noAccess, p.frozenPublication(g):
 		return
 	}
 	if missing, needRoles := p.lacking(p.before(g), g); len(missing) > 0 || needRoles {
@@ -273,7 +283,24 @@ func (p *planner) create() {
 		p.warn("%s, but no further generation can be named: %v", why, err)
 		return
 	}
-	p.step(Step{Action: Create, Generation: n, Robot: robot, Why: why})
+	p.step(Step{Action: Create, Generation: n, Robot: robot, Why: why, Then: p.gifts(pub)})
+}
+
+// gifts lists what a new generation after prev will be granted.
+func (p *planner) gifts(prev *generation) []string {
+	next := &generation{}
+	roles, unknown := p.grantsFor(prev, next)
+	var out []string
+	for _, repository := range slices.Sorted(maps.Keys(roles)) {
+		out = append(out, roles[repository].String()+" on "+repository)
+	}
+	for _, repository := range unknown {
+		out = append(out, "the role its predecessor has on "+repository)
+	}
+	for _, team := range p.teamsFor(prev, next) {
+		out = append(out, "membership of team "+team)
+	}
+	return out
 }
 
 // pending reports whether a generation is on its way already. One that this process created too late is waited for as

@@ -24,10 +24,12 @@ func Preview(ctx context.Context, assignments []Assignment) ([]Status, error) {
 		}
 		o.resolver.begin(1)
 		o.resolver.look(ctx, client, o.log)
-		o.resolver.seen(listing)
+		split := listing.chains()
+		o.resolver.seen(split, chains)
 		for _, c := range chains {
+			own := listing.of(split, c.memory.spec)
 			c.memory.SetAccessTimes(o.resolver.accessKnown, !o.resolver.noAccessTimes)
-			c.memory.Observe(listing, o.resolver.resolve(ctx, client, c.memory.spec))
+			c.memory.Observe(own, o.resolver.resolve(ctx, client, c.memory.spec, own))
 			c.publish(c.memory.Plan())
 		}
 	}

@@ -109,6 +109,9 @@ func (m *Memory) servable() (*generation, time.Duration, string) {
 			continue
 		}
 		validity := m.timingOf(g).servable(m.spec.Safety)
+		if m.spec.Strategy == None {
+			validity = fixedServable
+		}
 		for _, h := range gens[i+1:] {
 			if h.Owned && (h.published || !h.accessed.IsZero() || !m.tells(h)) {
 				validity = min(validity, m.safeBeside(g, h))
@@ -127,6 +130,10 @@ func (m *Memory) servable() (*generation, time.Duration, string) {
 	}
 	return nil, 0, why
 }
+
+// fixedServable is for how long a robot that is never rotated here is served from memory. Nobody ends it; if it is
+// regenerated elsewhere nothing here can tell before the next list.
+const fixedServable = 24 * time.Hour
 
 func (m *Memory) safeBeside(g, h *generation) time.Duration {
 	t := m.timingOf(g)

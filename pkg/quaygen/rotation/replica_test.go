@@ -123,6 +123,7 @@ func (r *replica) observe(l Listing) {
 		}
 	}
 	r.publish()
+	r.chain.tell()
 }
 
 // failList is what a replica does when a list fails.
@@ -251,6 +252,9 @@ func (r *replica) send(s Step) (arrive func() (answer func(lost bool))) {
 func (r *replica) done(s Step, err error) {
 	if err != nil {
 		r.chain.failed[s.String()] = err
+		if s.Action == Delete {
+			r.memory().NotDeleted(s.Generation, err)
+		}
 		if errors.Is(err, quay.ErrReadOnly) {
 			r.memory().Trouble()
 		}

@@ -19,7 +19,7 @@ type resolver struct {
 	owner quay.Owner
 	syncs int
 
-	robots map[string][]string // short name → granted repositories, from the last list
+	robots map[string][]string // short name of each template → granted repositories, from the last list
 
 	repositories []string // all of the organization's, sorted; only where a pattern needs them
 	listed       int      // the sync in which they were listed; 0: never
@@ -55,11 +55,19 @@ func (r *resolver) begin(sync int) {
 	r.syncs, r.existing, r.byRepository = sync, map[string]bool{}, map[string]map[string]quay.Role{}
 }
 
-// seen takes in a list of robots: a repository that somebody has a grant on exists.
-func (r *resolver) seen(l Listing) {
-	r.robots = make(map[string][]string, len(l.Robots))
-	for _, info := range l.Robots {
-		r.robots[info.Robot.Short()] = slices.Sorted(slices.Values(info.Repositories))
+// seen takes in what a list shows of the robots that serve as templates.
+func (r *resolver) seen(split map[string][]quay.RobotInfo, chains []*chain) {
+	r.robots = map[string][]string{}
+	for _, c := range chains {
+		from := c.memory.spec.Permissions.From
+		if from.IsZero() {
+			continue
+		}
+		for _, info := range split[from.Short()] {
+			if info.Robot == from {
+				r.robots[from.Short()] = slices.Sorted(slices.Values(info.Repositories))
+			}
+		}
 	}
 }
 
@@ -83,8 +91,9 @@ func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logg
 	}
 }
 
-// resolve works out what spec's permissions come to.
-func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec) Wanted {
+// resolve works out what spec's permissions come to. own is the list's part about the chain: a repository that one of
+// its robots has a grant on exists.
+func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec, own Listing) Wanted {
 	w := Wanted{Grants: map[string]quay.Role{}, Teams: spec.Permissions.Teams}
 	add := func(repository string, role quay.Role) { w.Grants[repository] = max(w.Grants[repository], role) }
 	for _, p := range spec.Permissions.Repositories {
@@ -101,7 +110,7 @@ func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec) 
 			}
 			continue
 		}
-		exists, err := r.exists(ctx, client, spec, p.Pattern)
+		exists, err := r.exists(ctx, client, own, p.Pattern)
 		switch {
 		case err != nil:
 			w.Unknown = fmt.Sprintf("looking for repository %s: %v", p.Pattern, err)
@@ -152,19 +161,12 @@ func (r *resolver) stale() error {
 	return errors.New("the repositories of " + r.owner.Name() + " cannot be listed: " + r.listTrouble)
 }
 
-func (r *resolver) exists(ctx context.Context, client *quay.Client, spec Spec, name string) (bool, error) {
+func (r *resolver) exists(ctx context.Context, client *quay.Client, own Listing, name string) (bool, error) {
 	if known, ok := r.existing[name]; ok {
 		return known, nil
 	}
-	for short, granted := range r.robots {
-		robot, err := quay.NewRobot(r.owner, short)
-		if err != nil {
-			continue
-		}
-		if _, ok := robot.GenerationOf(spec.Base); !ok && robot != spec.Base {
-			continue
-		}
-		if _, ok := slices.BinarySearch(granted, name); ok {
+	for _, info := range own.Robots {
+		if slices.Contains(info.Repositories, name) {
 			r.existing[name] = true
 			return true, nil
 		}

@@ -24,8 +24,12 @@ func (p *planner) delete(gens []*generation) {
 		switch {
 		case p.frozen != "":
 			p.wait("%s is kept: %s", g.Robot.Username(), p.frozen)
+		case step.Unused && p.at.Sub(p.trouble) <= p.spec.Safety.Settle+2*p.spec.Sync:
+			p.wait("%s is kept: Quay may not have recorded its use until %s", g.Robot.Username(), clock(p.trouble))
 		case p.at.Sub(g.Created) < p.spec.Safety.Settle:
 			p.wait("%s is kept until it is %v old, so that no delayed creation can bring its name back", g.Robot.Username(), p.spec.Safety.Settle)
+		case p.at.Before(g.kept):
+			p.wait("%s is kept until %s, since Quay refused to delete it", g.Robot.Username(), clock(g.kept))
 		case p.highestOf(g) && g.Number >= minute(p.at):
 			p.wait("%s is kept until its number has passed, so that it cannot be given out again", g.Robot.Username())
 		default:
@@ -141,9 +145,9 @@ func (p *planner) quiet(g *generation) (bool, string) {
 
 // describe tells people where each generation is.
 func (p *planner) describe(gens []*generation) {
-	current, _, why := p.servable()
-	if current == nil && why != "" {
-		p.Waiting = append(p.Waiting, "nothing is served: "+why)
+	current := p.published()
+	if served, _, why := p.servable(); served == nil && (current == nil || !current.token.IsZero()) {
+		p.wait("nothing is served: %s", why)
 	}
 	for _, g := range gens {
 		s := GenerationState{Number: g.Number, Robot: g.Robot, Created: g.Created, LastAccessed: g.LastAccessed}

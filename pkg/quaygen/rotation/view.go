@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -16,6 +15,38 @@ type Listing struct {
 	At     time.Time // Quay's time: the Date of the answer (rule 1)
 	Sent   time.Time // local time when the request left; the age of what it shows counts from here (rule 2)
 	Robots []quay.RobotInfo
+	Used   time.Time // the latest last_accessed of any robot of the namespace; zero: none, or not recorded
+}
+
+// newListing takes in an answer to a list.
+func newListing(robots []quay.RobotInfo, answer quay.Answer) Listing {
+	l := Listing{At: answer.Date, Sent: answer.Sent, Robots: robots}
+	for _, info := range robots {
+		if info.LastAccessed.After(l.Used) {
+			l.Used = info.LastAccessed
+		}
+	}
+	return l
+}
+
+// chains splits a listing by what its robots can be generations of: the base's short name. A robot also stands under its
+// own name, for the strategy none and for templates.
+func (l Listing) chains() map[string][]quay.RobotInfo {
+	out := make(map[string][]quay.RobotInfo, len(l.Robots))
+	for _, info := range l.Robots {
+		short := info.Robot.Short()
+		out[short] = append(out[short], info)
+		if base, ok := quay.BaseOf(short); ok {
+			out[base] = append(out[base], info)
+		}
+	}
+	return out
+}
+
+// of narrows a listing to the robots that can belong to spec's chain.
+func (l Listing) of(chains map[string][]quay.RobotInfo, spec Spec) Listing {
+	l.Robots = chains[spec.Base.Short()]
+	return l
 }
 
 // epoch is where generation numbers start: they count minutes from here in Quay's time (rule 7).
@@ -83,23 +114,20 @@ func ownership(spec Spec, number int64, description string) (timing, string) {
 	return m.Timing, ""
 }
 
-// Strangers returns the robots of this instance in a listing that belong to none of specs: what an earlier
-// configuration left behind. They are reported, never deleted (rule 19).
-func Strangers(instance string, specs []Spec, l Listing) []quay.Robot {
+// strangers returns the robots in a listing that carry the marker of one of specs' instances and belong to none of
+// specs: what an earlier configuration left behind.
+func strangers(specs []Spec, l Listing) []quay.Robot {
+	bases, instances := map[string]bool{}, map[string]bool{}
+	for _, s := range specs {
+		bases[s.Base.Short()], instances[s.Instance] = true, true
+	}
 	var out []quay.Robot
 	for _, info := range l.Robots {
 		m, ok := parseMarker(info.Description)
-		if !ok || m.Instance != instance {
-			continue
-		}
-		named := slices.ContainsFunc(specs, func(s Spec) bool {
-			_, generation := info.Robot.GenerationOf(s.Base)
-			return generation || info.Robot == s.Base
-		})
-		if !named {
+		if ok && instances[m.Instance] && !bases[m.Robot] {
 			out = append(out, info.Robot)
 		}
 	}
-	slices.SortFunc(out, func(a, b quay.Robot) int { return strings.Compare(a.Username(), b.Username()) })
+	slices.SortFunc(out, func(a, b quay.Robot) int { return cmp.Compare(a.Short(), b.Short()) })
 	return out
 }

@@ -50,6 +50,7 @@ type fake struct {
 	ended     time.Time // true time; zero: exists
 	endedBy   string    // "human", or why quaygen ended it: "retired", "revoked", "unused"
 	creator   string
+	mirror    bool
 }
 
 func (f *fake) String() string {
@@ -182,6 +183,8 @@ func (w *world) delete(robot quay.Robot, why, who string, rests time.Time) error
 		return quay.ErrReadOnly
 	case f == nil:
 		return quay.ErrRobotMissing
+	case f.mirror:
+		return quay.ErrMirrorInUse
 	case w.keepsDeleted:
 		return nil
 	case !f.owned || f.number < 0:
