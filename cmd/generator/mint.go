@@ -87,7 +87,10 @@ func mint(ctx context.Context, root *rootOptions, cfg *config.Config, r quaygen.
 	working, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(working) }()
-	defer func() { stop(); <-done }()
+	defer func() {
+		stop()
+		_ = <-done // it only ever ends because it was stopped
+	}()
 
 	// Whoever has the configuration and Quay's token may have everything; the rules are for callers of the service.
 	service := quaygen.New(engine, root.log)

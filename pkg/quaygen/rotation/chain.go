@@ -58,7 +58,7 @@ func (c *chain) publish(plan Plan) {
 		c.lease.Store(nil)
 	} else {
 		credential := m.credential(g, c.registry, plan.Warnings)
-		if old := c.lease.Load(); old != nil && old.Credential.equal(credential) {
+		if old := c.lease.Load(); old != nil && old.equal(credential) {
 			credential = old.Credential
 		}
 		c.lease.Store(&Lease{Credential: credential, sent: m.sent, validity: validity})

@@ -37,7 +37,7 @@ type Engine struct {
 	metrics *metrics
 
 	mu            sync.RWMutex
-	ctx           context.Context // set while running
+	launch        func(*organization) // starts its loop; set while running
 	organizations map[organizationKey]*organization
 	chains        map[string]*chain
 	running       sync.WaitGroup
@@ -79,7 +79,9 @@ func (e *Engine) Apply(assignments []Assignment) {
 			chains[name] = c
 		}
 		if o.cancel == nil { // only now that it has a client and robots
-			e.start(o)
+			if e.launch != nil {
+				e.launch(o)
+			}
 		}
 	}
 	for key, o := range e.organizations {
@@ -94,27 +96,21 @@ func (e *Engine) Apply(assignments []Assignment) {
 // Run works until ctx ends, and returns when all work has stopped.
 func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
-	e.ctx = ctx
+	e.launch = func(o *organization) {
+		ctx, cancel := context.WithCancel(ctx)
+		o.cancel = cancel
+		e.running.Go(func() { o.loop(ctx) })
+	}
 	for _, o := range e.organizations {
-		e.start(o)
+		e.launch(o)
 	}
 	e.mu.Unlock()
 	<-ctx.Done()
 	e.mu.Lock()
-	e.ctx = nil
+	e.launch = nil
 	e.mu.Unlock()
 	e.running.Wait()
 	return nil
-}
-
-// start runs o's loop if the engine runs; e.mu is held.
-func (e *Engine) start(o *organization) {
-	if e.ctx == nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(e.ctx)
-	o.cancel = cancel
-	e.running.Go(func() { o.loop(ctx) })
 }
 
 func (e *Engine) chain(name string) (*chain, error) {

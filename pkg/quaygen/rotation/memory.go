@@ -156,6 +156,7 @@ func (m *Memory) merge(seen []sighting) {
 			g.missing = m.at
 		case m.at.Sub(g.missing) > m.spec.Safety.Settle: // rule 6
 			g.gone, g.published, g.serving, g.regarded, g.served = true, false, false, 0, 0
+			g.token = secret.String{}
 		}
 	}
 }
@@ -235,7 +236,8 @@ func (m *Memory) awaited() bool {
 // A robot that a mirror uses stays until somebody changes the mirror; asking often does not help (rule 18).
 const mirrorPause = 10 * time.Minute
 
-// NotDeleted records that Quay did not delete generation n: it is tried again some time later, and others before it.
+// NotDeleted records that Quay did not delete generation n, or said that it did, which is not believed (rule 18): while
+// it is listed it is tried again some time later, and others before it.
 func (m *Memory) NotDeleted(n int64, err error) {
 	if g := m.gens[n]; g != nil {
 		g.kept = m.at.Add(m.spec.Sync)

@@ -140,7 +140,7 @@ func (m *Memory) underWay() error {
 	if pub == nil {
 		return &UnderWayError{Name: m.spec.Name, Reason: "the first generation is not published yet"}
 	}
-	if m.forced || m.revoke != nil {
+	if m.forced && m.forcedAt == pub.Number || m.revoke != nil {
 		return &UnderWayError{Name: m.spec.Name, Reason: "another one was asked for"}
 	}
 	for _, g := range m.ascending() {

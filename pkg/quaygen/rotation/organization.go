@@ -190,12 +190,17 @@ func (c *chain) abandon() {
 // sync lists and works until nothing is left to do now, and returns the interval to the next sync.
 func (o *organization) sync(ctx context.Context) time.Duration {
 	o.syncs++
-	interval := time.Minute
+	interval := time.Duration(0)
 	chains, client := o.snapshot()
 	for _, c := range chains {
 		clear(c.failed)
 		clear(c.tried)
-		interval = min(interval, c.memory.spec.Sync)
+		if interval == 0 || c.memory.spec.Sync < interval {
+			interval = c.memory.spec.Sync
+		}
+	}
+	if interval == 0 {
+		interval = time.Minute // nothing to look after, for a moment during a reload
 	}
 	o.resolver.begin(o.syncs)
 	for range maxPasses {
@@ -242,14 +247,15 @@ func (o *organization) trouble(ctx context.Context, chains []*chain, err error) 
 // pass lists once, plans for every robot and performs what that list allows. again says that something was done, so
 // that another list may show more to do.
 func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*chain) (again bool, err error) {
-	listing, err := o.list(ctx, client, chains)
-	if err != nil {
-		return false, err
-	}
+	// What takes time and does not rest on the list comes before it.
 	if err := o.checkToken(ctx, client); err != nil {
 		return false, err
 	}
 	o.resolver.look(ctx, client, o.log)
+	listing, err := o.list(ctx, client, chains)
+	if err != nil {
+		return false, err
+	}
 	o.compareClocks(listing)
 	plans := make([]Plan, len(chains))
 	split := listing.chains()

@@ -59,14 +59,14 @@ func (o *organization) perform(ctx context.Context, client *quay.Client, l Listi
 
 // mints reports whether a step serves to have a first credential, and nothing else.
 func (m *Memory) mints(s Step) bool {
-	switch s.Action {
-	case Delete, Ungrant, Leave:
-		return false
-	case Create:
+	if s.Action == Create {
 		return m.published() == nil
 	}
-	return true
+	return s.Action != Delete && s.Action != Ungrant && s.Action != Leave
 }
+
+// relisted marks in chain.tried that a deletion found its list too old, and another list was asked for.
+const relisted = "list again"
 
 // work does steps of one robot in turn, as long as the list they rest on is younger than within (rule 3).
 func (o *organization) work(ctx context.Context, client *quay.Client, l Listing, c *chain, steps []Step, within time.Duration) (worked bool) {
@@ -75,7 +75,16 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		if c.failed[key] != nil || c.tried[key] {
 			continue
 		}
-		if ctx.Err() != nil || elapsed(l.Sent) >= within {
+		if ctx.Err() != nil {
+			break
+		}
+		if elapsed(l.Sent) >= within {
+			// Working out permissions can take longer than a list stays fresh enough for a deletion. What was learned
+			// holds for this sync, so that a second list is followed by deletions at once; one more, no endless row.
+			if s.Action == Delete && !c.tried[relisted] {
+				c.tried[relisted] = true
+				worked = true
+			}
 			break
 		}
 		c.tried[key] = true
@@ -89,16 +98,16 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 			if errors.Is(err, quay.ErrReadOnly) {
 				c.memory.Trouble() // logins are not recorded meanwhile
 			}
-			if s.Action == Delete {
-				c.memory.NotDeleted(s.Generation, err)
-			}
 			o.engine.metrics.failed(c.memory.spec.Name, s.Action)
 			o.log.Warn("a step failed", "robot", c.memory.spec.Name, "step", key, "error", err)
+		}
+		if s.Action == Delete && (did || err != nil) {
+			c.memory.NotDeleted(s.Generation, err)
 		}
 		if did {
 			worked = true
 			o.engine.metrics.did(c.memory, s)
-			o.log.Info(s.Action.String(), "robot", c.memory.spec.Name, "step", key, "why", s.Why)
+			o.log.Info("done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
 		}
 	}
 	return worked

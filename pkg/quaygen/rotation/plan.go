@@ -58,6 +58,7 @@ func (s Step) String() string {
 		text += " on " + s.Repository
 	case Join, Leave:
 		text += " " + s.Team
+	case ReadToken, ReadRoles, Prove, Create, Delete: // the robot says it all
 	}
 	return text
 }
@@ -239,7 +240,7 @@ func (p *planner) prove() {
 // create plans the next generation: the first, one that is due, or one that was asked for.
 func (p *planner) create() {
 	top, pub := p.top(), p.published()
-	why := ""
+	var why string
 	switch {
 	case p.pending(top, pub):
 		return // one unpublished generation ahead at most

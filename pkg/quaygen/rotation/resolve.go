@@ -52,6 +52,9 @@ func newResolver(owner quay.Owner) resolver {
 
 // begin forgets what holds for one sync only.
 func (r *resolver) begin(sync int) {
+	if sync%rareSyncs == 0 {
+		r.noUserAdmin = false // the token may have been given the scope
+	}
 	r.syncs, r.existing, r.byRepository = sync, map[string]bool{}, map[string]map[string]quay.Role{}
 }
 
