@@ -57,7 +57,7 @@ demo: ## the main job on embedded parts, on loopback: under a minute once built
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 	bin/quaydemo --bin bin
 
-e2e: ## real kube-apiserver, etcd, ESO and Vault as processes; builds them first
+e2e: ## real kube-apiserver, etcd and ESO as processes; builds them first
 	cd e2e && $(GO) test -count=1 -timeout 40m -v ./...
 
 tidy-check: ## go.mod and go.sum say what the code needs, no more and no less

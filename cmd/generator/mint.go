@@ -85,12 +85,12 @@ func mint(ctx context.Context, root *rootOptions, cfg *config.Config, r quaygen.
 	engine := rotation.New(rotation.Config{Log: root.log, MintOnly: true})
 	engine.Apply(robots)
 	working, stop := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- engine.Run(working) }()
-	defer func() {
-		stop()
-		_ = <-done // it only ever ends because it was stopped
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = engine.Run(working) // it only ever ends because it was stopped
 	}()
+	defer func() { stop(); <-done }()
 
 	// Whoever has the configuration and Quay's token may have everything; the rules are for callers of the service.
 	service := quaygen.New(engine, root.log)

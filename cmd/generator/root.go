@@ -35,7 +35,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 // run is the whole program but for signals and the exit itself.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command := newRoot(stderr)
+	command := newRoot(stderr) //nolint:contextcheck // the commands get ctx from ExecuteContext below
 	command.SetArgs(args)
 	command.SetOut(stdout)
 	command.SetErr(stderr)
