@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -44,21 +45,33 @@ var faults = []fault{
 	{name: "clock jumps", every: 20 * time.Minute, do: (*sim).jump, alone: true},
 }
 
-// chooseFaults takes up to four kinds.
-func (s *sim) chooseFaults() {
+// chooseFaults takes up to four kinds, or those named.
+func (s *sim) chooseFaults(named []string) {
+	for _, k := range faults {
+		if slices.Contains(named, k.name) {
+			s.choose(k)
+		}
+	}
 	for range s.rng.IntN(5) {
+		if named != nil {
+			return
+		}
 		k := faults[s.rng.IntN(len(faults))]
 		if k.alone && len(s.kinds) > 0 || len(s.kinds) > 0 && s.kinds[0].alone {
 			continue
 		}
-		s.kinds = append(s.kinds, k)
-		s.w.log("fault: %s", k.name)
-		if k.whole != nil {
-			k.whole(s)
-			continue
-		}
-		s.strike(k)
+		s.choose(k)
 	}
+}
+
+func (s *sim) choose(k fault) {
+	s.kinds = append(s.kinds, k)
+	s.w.log("fault: %s", k.name)
+	if k.whole != nil {
+		k.whole(s)
+		return
+	}
+	s.strike(k)
 }
 
 func (s *sim) strike(k fault) {

@@ -1,7 +1,7 @@
 package rotation
 
 import (
-	"container/heap"
+	queue "container/heap"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -111,7 +111,7 @@ func (q *eventQueue) Pop() any {
 
 func (s *sim) after(d time.Duration, do func()) {
 	s.seq++
-	heap.Push(&s.queue, event{s.w.now.Add(d), s.seq, do})
+	queue.Push(&s.queue, event{s.w.now.Add(d), s.seq, do})
 }
 
 // upTo returns a random duration below d, mostly a small part of it.
@@ -136,7 +136,7 @@ func runHistory(seed uint64, broken rules, log func(string, ...any)) *sim {
 			log("%8s "+format, append([]any{s.w.now.Sub(startOfTest).Round(time.Millisecond)}, args...)...)
 		}
 	}
-	s.chooseFaults()
+	s.chooseFaults(broken.amid)
 	spec := testSpec()
 	for i := range 1 + s.rng.IntN(3) {
 		r := &simReplica{replica: s.w.newReplica(string(rune('A'+i)), spec)}
@@ -162,7 +162,7 @@ func runHistory(seed uint64, broken rules, log func(string, ...any)) *sim {
 
 func (s *sim) run(end time.Time) {
 	for len(s.queue) > 0 && len(s.w.broken) == 0 {
-		e := heap.Pop(&s.queue).(event)
+		e := queue.Pop(&s.queue).(event)
 		if e.at.After(end) {
 			return
 		}

@@ -38,9 +38,10 @@ type replica struct {
 type rules struct {
 	plan        func(r *replica, p Plan) Plan
 	see         func(r *replica, robots []quay.RobotInfo) []quay.RobotInfo
-	noValidity  bool // serves from memory for ever
-	noDeadline  bool // sends steps however old the list is
-	serveSecond bool // serves what comes before the newest it sees
+	noValidity  bool     // serves from memory for ever
+	noDeadline  bool     // sends steps however old the list is
+	serveSecond bool     // serves what comes before the newest it sees until it proved that itself
+	amid        []string // the faults of its histories; nil: any
 }
 
 type todo struct {
@@ -107,7 +108,7 @@ func (r *replica) observe(l Listing) {
 	r.clock.compareClocks(l)
 	m.SetSpec(r.spec)
 	m.SetFrozen(r.clock.frozen)
-	m.SetAccessTimes(!r.w.noConfig, !r.w.noAccess)
+	m.SetAccessTimes(!r.w.noConfig && !r.rules.serveSecond, !r.w.noAccess)
 	m.Observe(l, r.wanted())
 	r.chain.work()
 	plan := m.Plan()
