@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -164,4 +165,31 @@ func flatten(o *unstructured.Unstructured) ([]*unstructured.Unstructured, error)
 		return err
 	})
 	return items, err
+}
+
+// Delete removes what Apply made of a manifest, in the reverse order, and
+// returns when all of it is gone. Finalizers have run by then, so whoever
+// serves them must be at work.
+func (c *Cluster) Delete(ctx context.Context, namespace string, manifest []byte) error {
+	objects, err := decode(manifest)
+	if err != nil {
+		return fmt.Errorf("reading the manifest: %w", err)
+	}
+	for _, o := range slices.Backward(objects) {
+		target := object(o)
+		if target.Namespace == "" {
+			target.Namespace = namespace
+		}
+		resource, err := c.Resource(target.APIVersion, target.Kind, target.Namespace)
+		if err != nil {
+			return fmt.Errorf("deleting %s: %w", target, err)
+		}
+		if err := resource.Delete(ctx, target.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting %s: %w", target, err)
+		}
+		if _, err := c.Await(ctx, target, func(o *unstructured.Unstructured) bool { return o == nil }); err != nil {
+			return err
+		}
+	}
+	return nil
 }

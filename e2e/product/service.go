@@ -1,0 +1,110 @@
+package product
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Service is one address for any number of replicas, as a Service in Kubernetes
+// is: it passes connections on, in turn, and sees nothing of what is in them.
+type Service struct {
+	listener net.Listener
+	running  sync.WaitGroup
+	ctx      context.Context
+	cancel   context.CancelFunc
+
+	mu       sync.Mutex // guards what follows
+	backends []string
+	next     int
+}
+
+// NewService makes a Service without replicas: it takes connections and drops
+// them. Close ends it.
+func NewService(ctx context.Context) (*Service, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listening for the Service: %w", err)
+	}
+	s := &Service{listener: listener}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.running.Go(s.accept)
+	return s, nil
+}
+
+// Address is the Service's host and port.
+func (s *Service) Address() string { return s.listener.Addr().String() }
+
+// Use makes the Service pass new connections on to these replicas. Those that
+// exist stay with theirs.
+func (s *Service) Use(replicas ...*Generator) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backends = nil
+	for _, r := range replicas {
+		s.backends = append(s.backends, r.Address)
+	}
+}
+
+// Close ends the Service and all connections through it.
+func (s *Service) Close() {
+	s.cancel()
+	s.listener.Close()
+	s.running.Wait()
+}
+
+func (s *Service) accept() {
+	for {
+		client, err := s.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		s.running.Go(func() { s.pass(client) })
+	}
+}
+
+func (s *Service) backend() (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.backends) == 0 {
+		return "", false
+	}
+	s.next++
+	return s.backends[s.next%len(s.backends)], true
+}
+
+// pass copies both ways until both have ended, or the Service has.
+func (s *Service) pass(client net.Conn) {
+	defer client.Close()
+	address, ok := s.backend()
+	if !ok {
+		return
+	}
+	d := net.Dialer{Timeout: 5 * time.Second}
+	server, err := d.DialContext(s.ctx, "tcp", address)
+	if err != nil {
+		return // the replica is gone; so is the client's connection
+	}
+	defer server.Close()
+	stop := context.AfterFunc(s.ctx, func() {
+		client.Close()
+		server.Close()
+	})
+	defer stop()
+	var both sync.WaitGroup
+	both.Go(func() { forward(server, client) })
+	both.Go(func() { forward(client, server) })
+	both.Wait()
+}
+
+// forward passes the end of the stream on too. An error is the other side's to notice.
+func forward(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
+	if half, ok := to.(*net.TCPConn); ok {
+		_ = half.CloseWrite()
+	}
+}
