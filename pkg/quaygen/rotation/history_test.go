@@ -72,7 +72,6 @@ type sim struct {
 	kinds    []fault
 	until    time.Time // trouble ends
 	calm     bool      // trouble has ended
-	lives    int
 	lagging  bool
 	losing   bool
 	revokes  int

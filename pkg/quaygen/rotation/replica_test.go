@@ -232,6 +232,7 @@ func (r *replica) send(s Step) (arrive func() (answer func(lost bool))) {
 		return r.sendDelete(s)
 	case Prove:
 		r.checkNotSuperseded(s)
+	default:
 	}
 	return func() func(bool) {
 		tell, err := r.effect(m, s)
@@ -353,6 +354,7 @@ func (r *replica) effect(m *Memory, s Step) (tell func(), err error) {
 	case ReadRoles:
 		roles := maps.Clone(f.roles)
 		return func() { m.RolesRead(s.Generation, roles) }, nil
+	default: // the others never get here
 	}
 	return nil, nil
 }
