@@ -40,10 +40,20 @@ robots:
   permissions: {repositories: [{name: my-app}, {name: backend-api}]}
   rotation: {strategy: overlap, every: 20s, overlap: 9s, drain: {quiet: 4s, max: 15s}}
   maxRefresh: 2s
+- name: team-b-puller
+  registry: quay
+  organization: myorg
+  robot: k8s_team_b
+  permissions: {repositories: [{name: my-app}]}
+  rotation: {strategy: overlap, every: 20s, overlap: 9s, drain: {quiet: 4s, max: 15s}}
+  maxRefresh: 2s
 clients:
 - {name: eso, bearerTokenFile: %q, namespaceFrom: request}
+- {name: team-a, bearerTokenFile: %q, namespace: prod-team-a}
+- {name: team-b, bearerTokenFile: %q, namespace: prod-team-b}
 rules:
-- {clients: [eso], namespaces: ["prod-*"], names: [prod-puller]}
+- {clients: [eso, team-a], namespaces: ["prod-*"], names: [prod-puller]}
+- {clients: [team-b], namespaces: [prod-team-b], names: [team-b-puller]}
 server: {http: {listen: "127.0.0.1:0"}, admin: {listen: "127.0.0.1:0"}, tls: {certFile: %q, keyFile: %q}}
 sync: 500ms
 safety: {settle: 3s, stepDeadline: 2s, clockAllowance: 1s, allowUnsafeTiming: true}
@@ -58,6 +68,8 @@ type stage struct {
 	service *product.Service
 	gen     *product.Generator
 	start   func() *product.Generator
+	ca      []byte
+	team    map[string]string // bearer tokens by namespace
 }
 
 func setStage(t *testing.T) *stage {
@@ -71,7 +83,7 @@ func setStage(t *testing.T) *stage {
 	check(t, err)
 	programs, err := product.Build(ctx, filepath.Join(dir, "bin"))
 	check(t, err)
-	s := &stage{t: t, ctx: ctx, c: c}
+	s := &stage{t: t, ctx: ctx, c: c, ca: ca.CertPEM, team: map[string]string{"prod-team-a": rand.Text(), "prod-team-b": rand.Text()}}
 	s.quay, err = programs.StartQuay(ctx, dir, ca)
 	check(t, err)
 	t.Cleanup(s.quay.Kill)
@@ -84,7 +96,7 @@ func setStage(t *testing.T) *stage {
 		return path
 	}
 	config := write("generator.yaml", fmt.Appendf(nil, configuration, s.quay.URL, s.quay.TokenFile, s.quay.CAFile,
-		write("eso", []byte(bearer)), write("tls.crt", pair.CertPEM), write("tls.key", pair.KeyPEM)))
+		write("eso", []byte(bearer)), write("team-a", []byte(s.team["prod-team-a"])), write("team-b", []byte(s.team["prod-team-b"])), write("tls.crt", pair.CertPEM), write("tls.key", pair.KeyPEM)))
 	s.service, err = product.NewService(ctx)
 	check(t, err)
 	t.Cleanup(s.service.Close)
@@ -130,12 +142,21 @@ func (s *stage) apply(namespace, manifest string) {
 // given, namespaces. It goes again with the story, since stores are the cluster's.
 func (s *stage) shipped(file string, namespaces map[string]string) {
 	s.t.Helper()
+	s.shippedAs(file, func(manifest string) string {
+		for from, to := range namespaces {
+			manifest = strings.ReplaceAll(manifest, "namespace: "+from, "namespace: "+to)
+		}
+		return manifest
+	})
+}
+
+// shippedAs applies a shipped manifest with a change of the story's own.
+func (s *stage) shippedAs(file string, change func(string) string) {
+	s.t.Helper()
 	content, err := os.ReadFile(filepath.Join("..", "manifests", "eso", file))
 	check(s.t, err)
 	manifest := strings.NewReplacer("quaygen.quaygen.svc:8443", s.service.Address(), "refreshInterval: 15m", "refreshInterval: 1s").Replace(string(content))
-	for from, to := range namespaces {
-		manifest = strings.ReplaceAll(manifest, "namespace: "+from, "namespace: "+to)
-	}
+	manifest = change(manifest)
 	s.apply("", manifest)
 	s.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
@@ -314,4 +335,50 @@ func TestWithQuayDownAndTheServiceRestartedNoSecretIsLostAndAllHeals(t *testing.
 	check(t, s.quay.Up(s.ctx))
 	await(t, s.ctx, s.c, external, ready)
 	s.until("the Secret pulls again", func() bool { return s.pull(s.secret("prod-outage", "quay-pull", typed)) == nil })
+}
+
+func TestGeneratorsOfTwoTeamsNeverMixTheirCredentials(t *testing.T) {
+	s := setStage(t)
+	for namespace, token := range s.team {
+		makeNamespace(t, s.ctx, s.c, namespace)
+		s.apply(namespace, fmt.Sprintf(`
+apiVersion: v1
+kind: Secret
+metadata: {name: quaygen-client, labels: {external-secrets.io/type: webhook}}
+stringData: {token: %q, namespace: %q}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: quaygen-ca}
+data: {ca.crt: %q}
+`, token, namespace, s.ca))
+	}
+	s.shipped("webhook-generator.yaml", nil)
+	s.shipped("clustergenerator.yaml", nil)
+	own := strings.NewReplacer("prod-team-a", "prod-team-b", "pullsecrets/prod-puller", "pullsecrets/team-b-puller")
+	s.shippedAs("webhook-generator.yaml", own.Replace)
+
+	robots := map[string]string{"prod-team-a/quay-pull": "myorg+k8s_prod_puller_g", "prod-team-a/quay-pull-cluster": "myorg+k8s_prod_puller_g", "prod-team-b/quay-pull": "myorg+k8s_team_b_g"}
+	// Each refreshes once a second, ten at a time; half a minute holds a rotation too.
+	refreshed := map[string]map[string]bool{}
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		for key, robot := range robots {
+			namespace, name, _ := strings.Cut(key, "/")
+			secret := s.secret(namespace, name, typed)
+			auths := string(secret.Data[corev1.DockerConfigJsonKey])
+			if !strings.Contains(auths, `"`+robot) {
+				t.Fatalf("%s holds another robot than %s...", key, robot)
+			}
+			if refreshed[key] == nil {
+				refreshed[key] = map[string]bool{}
+				s.pulls(secret)
+			}
+			refreshed[key][secret.ResourceVersion] = true
+		}
+	}
+	for key := range robots {
+		if len(refreshed[key]) < 2 {
+			t.Errorf("%s was never refreshed with something new", key)
+		}
+	}
 }
