@@ -55,6 +55,10 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if c.Flags().Changed("admin-listen") {
 				s.listen.Admin.Listen = adminListen
 			}
+			// The file was checked with its own listeners; plaintext beyond loopback must not slip in by a flag.
+			if err := s.listen.Check(); err != nil {
+				return usageError{err}
+			}
 			return s.run(c.Context())
 		},
 	}
