@@ -341,7 +341,7 @@ func (o *organization) checkToken(ctx context.Context, client *quay.Client) erro
 		return nil
 	}
 	if err := client.CheckToken(ctx, o.key.owner); err != nil {
-		return fmt.Errorf("checking the API token for %s: %w", o.key.owner, err)
+		return err // it says for whom the token was checked
 	}
 	o.checked = o.syncs
 	return nil
