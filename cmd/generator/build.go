@@ -78,7 +78,7 @@ func settings(c *config.Config) *quaygen.Settings {
 	parts := map[string]quaygen.Part{}
 	out := &quaygen.Settings{Rules: c.Rules, Secrets: map[string]quaygen.PullSecret{}}
 	for _, r := range c.Robots {
-		p := quaygen.Part{Robot: r.Name, Host: hosts[r.Registry], Email: r.Email}
+		p := quaygen.Part{Robot: r.Name, Host: hosts[r.Registry], Email: r.Email, PerNamespace: r.Scope == rotation.PerNamespace}
 		parts[r.Name] = p
 		out.Secrets[r.Name] = quaygen.PullSecret{Parts: []quaygen.Part{p}}
 	}

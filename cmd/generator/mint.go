@@ -96,7 +96,7 @@ func mint(ctx context.Context, root *rootOptions, cfg *config.Config, r quaygen.
 	service := quaygen.New(engine, root.log)
 	service.Apply(&quaygen.Settings{Secrets: all.Secrets, Rules: policy.Rules{{Clients: []string{"mint"}, Namespaces: []string{"*"}, Names: []string{"*"}}}})
 	for _, p := range secret.Parts {
-		if _, err := engine.Await(ctx, p.Robot); err != nil {
+		if _, err := engine.Await(ctx, rotation.Ref{Name: p.Robot, Namespace: r.Namespace}); err != nil {
 			break // the service says the same in public terms
 		}
 	}

@@ -53,6 +53,7 @@ func parseFormat(format, property string, secret PullSecret) (Format, error) {
 type renderKey struct {
 	name, property string
 	format         Format
+	namespace      string // only where the answer depends on it
 }
 
 // rendering is a finished answer, good for exactly these settings and credentials.

@@ -35,6 +35,8 @@ type Part struct {
 	Robot string // the robot's configured name
 	Host  string // registry host as images name it, with the port if any
 	Email string // may be empty
+
+	PerNamespace bool // each namespace has a robot of its own
 }
 
 // Request is what a caller asks for.
@@ -93,11 +95,19 @@ func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*An
 	if err != nil {
 		return nil, err
 	}
-	leases, err := s.leases(ctx, secret)
+	namespace := r.Namespace
+	if namespace == "" {
+		namespace = caller.Namespace
+	}
+	leases, err := s.leases(ctx, secret, namespace)
 	if err != nil {
 		return nil, err
 	}
-	return s.render(settings, r.Name, r.Property, format, secret, leases)
+	key := renderKey{name: r.Name, property: r.Property, format: format}
+	if slices.ContainsFunc(secret.Parts, func(p Part) bool { return p.PerNamespace }) {
+		key.namespace = namespace
+	}
+	return s.render(settings, key, secret, leases)
 }
 
 // authorize checks the request's form first, since a rule can only be asked about names that mean something.
@@ -121,14 +131,18 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request)
 	return &Error{Kind: KindDenied, Detail: "this client may not have this pull secret for this namespace"}
 }
 
-func (s *Service) leases(ctx context.Context, secret PullSecret) ([]*rotation.Lease, error) {
+func (s *Service) leases(ctx context.Context, secret PullSecret, namespace string) ([]*rotation.Lease, error) {
 	leases := make([]*rotation.Lease, len(secret.Parts))
 	for i, part := range secret.Parts {
-		lease, err := s.engine.Current(part.Robot)
+		ref := rotation.Ref{Name: part.Robot}
+		if part.PerNamespace {
+			ref.Namespace = namespace
+		}
+		lease, err := s.engine.Current(ref)
 		if err != nil {
 			// The context is made only here: the request that finds everything in memory pays nothing for it.
 			waiting, cancel := context.WithTimeout(ctx, maxWait)
-			lease, err = s.engine.Await(waiting, part.Robot)
+			lease, err = s.engine.Await(waiting, ref)
 			cancel()
 		}
 		if err != nil {
@@ -139,14 +153,13 @@ func (s *Service) leases(ctx context.Context, secret PullSecret) ([]*rotation.Le
 	return leases, nil
 }
 
-func (s *Service) render(settings *Settings, name, property string, format Format, secret PullSecret, leases []*rotation.Lease) (*Answer, error) {
-	key := renderKey{name, property, format}
+func (s *Service) render(settings *Settings, key renderKey, secret PullSecret, leases []*rotation.Lease) (*Answer, error) {
 	if found, ok := s.rendered.Load(key); ok {
 		if old := found.(*rendering); old.settings == settings && old.of(leases) { //nolint:errcheck,forcetypeassert // only renderings are stored
 			return &Answer{rendering: old, leases: leases}, nil
 		}
 	}
-	fresh, err := render(name, property, format, secret, leases)
+	fresh, err := render(key.name, key.property, key.format, secret, leases)
 	if err != nil {
 		return nil, err
 	}

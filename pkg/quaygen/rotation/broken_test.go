@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -32,15 +31,11 @@ func TestTheChecksNoticeBrokenRules(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			seed := firstBroken(*histories, tt.broken)
+			seed := firstBroken(*histories, tt.broken, tt.finds)
 			if seed == 0 {
-				t.Fatalf("%d histories found nothing", *histories)
+				t.Fatalf("%d histories found no %q", *histories, tt.finds)
 			}
-			s := runHistory(seed, tt.broken, nil)
-			t.Logf("history %d: %v", seed, s.w.broken)
-			if tt.finds != "" && !slices.ContainsFunc(s.w.broken, func(text string) bool { return strings.Contains(text, tt.finds) }) {
-				t.Errorf("history %d: not %q but %v", seed, tt.finds, s.w.broken)
-			}
+			t.Logf("history %d: %v", seed, runHistory(seed, tt.broken, nil).w.broken)
 		})
 	}
 }

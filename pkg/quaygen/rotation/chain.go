@@ -12,8 +12,10 @@ import (
 // chain is one configured robot at work. The memory belongs to the organization's loop, which lends it to one
 // worker at a time; everything others read is published through atomics.
 type chain struct {
-	registry string
-	memory   *Memory
+	registry     string
+	organization *organization
+	namespace    atomic.Pointer[string] // whose robot it is, with the scope PerNamespace; the hash that stands for it, until it asks
+	memory       *Memory
 
 	failed  map[string]error // steps that failed in this sync: not tried again before the next
 	tried   map[string]bool  // steps done in this sync: a list that does not show their effect yet is no reason to repeat them
@@ -22,6 +24,11 @@ type chain struct {
 	working []*order         // taken up by the loop
 	done    []*order         // with their outcome, which is told when readers see what they brought about
 
+	collected int  // the sync in which ledger and token were last read; only with the strategy regenerate
+	busy      bool // the last pass did something for it
+
+	asked  atomic.Int64         // local time of the last request, Unix nanoseconds; only with the scope PerNamespace
+	ended  atomic.Bool          // given up, since no generation is left and nobody asks
 	spec   atomic.Pointer[Spec] // as configured now; the memory follows at the next list
 	lease  atomic.Pointer[Lease]
 	status atomic.Pointer[Status]
@@ -32,22 +39,50 @@ type chain struct {
 
 // Status is what is known of a robot, for people and metrics. It holds no secret.
 type Status struct {
-	Name     string
-	Registry string
-	Spec     Spec
-	Plan     Plan
-	At       time.Time // Quay's time of the list it rests on; zero: none yet
-	Current  int64     // the generation served; -1: none
-	Why      string    // why none is served, or what is wrong with Quay
-	Trouble  bool      // the last list failed
-	Refused  bool      // Quay refuses this installation
-	Failures []string  // steps that failed in the last sync
+	Name      string
+	Namespace string // whose robot it is, with the scope PerNamespace
+	Registry  string
+	Spec      Spec
+	Plan      Plan
+	At        time.Time // Quay's time of the list it rests on; zero: none yet
+	Current   int64     // the generation served; -1: none
+	Why       string    // why none is served, or what is wrong with Quay
+	Trouble   bool      // the last list failed
+	Refused   bool      // Quay refuses this installation
+	Failures  []string  // steps that failed in the last sync
 }
 
-func newChain(spec Spec, registry string) *chain {
-	c := &chain{registry: registry, memory: NewMemory(spec), failed: map[string]error{}, tried: map[string]bool{}, changed: make(chan struct{})}
+func newChain(spec Spec, registry string, o *organization) *chain {
+	c := &chain{registry: registry, organization: o, memory: NewMemory(spec), failed: map[string]error{}, tried: map[string]bool{}, changed: make(chan struct{})}
 	c.spec.Store(&spec)
 	return c
+}
+
+// whose returns the namespace whose robot it is; empty with the scope Shared.
+func (c *chain) whose() string {
+	if ns := c.namespace.Load(); ns != nil {
+		return *ns
+	}
+	return ""
+}
+
+// ask remembers that somebody wants the credential, and reports whether the chain is still looked after.
+func (c *chain) ask() bool {
+	now := time.Now().UnixNano()
+	// Requests come by the thousand; a second more or less does not matter.
+	if last := c.asked.Load(); now-last > int64(time.Second) || now < last {
+		c.asked.Store(now)
+	}
+	return !c.ended.Load()
+}
+
+// sinceAsked is how long ago somebody last wanted the credential; negative: never.
+func (c *chain) sinceAsked() time.Duration {
+	last := c.asked.Load()
+	if last == 0 {
+		return -1
+	}
+	return max(0, time.Since(time.Unix(0, last)))
 }
 
 // publish makes what the memory now knows visible to readers.
@@ -69,15 +104,18 @@ func (c *chain) publish(plan Plan) {
 // publishStatus tells readers how things stand. With trouble the lease stays what it was: it ends by itself.
 func (c *chain) publishStatus(plan Plan, trouble error) {
 	m := c.memory
-	status := &Status{Name: m.spec.Name, Registry: c.registry, Spec: m.spec, Plan: plan, At: m.at, Current: -1}
+	status := &Status{Name: m.spec.Name, Namespace: c.whose(), Registry: c.registry, Spec: m.spec, Plan: plan, At: m.at, Current: -1}
 	g, _, why := m.servable()
 	status.Why = why
 	if g != nil {
-		status.Current = g.Number
+		status.Current = m.numberOf(g)
 	}
 	for _, step := range slices.Sorted(maps.Keys(c.failed)) {
 		status.Failures = append(status.Failures, step+": "+c.failed[step].Error())
 		status.Refused = status.Refused || g == nil && refused(c.failed[step])
+	}
+	if pub := m.published(); g == nil && pub != nil {
+		status.Refused = status.Refused || pub.barred
 	}
 	if g == nil && len(status.Failures) > 0 {
 		status.Why += "; " + strings.Join(status.Failures, "; ")

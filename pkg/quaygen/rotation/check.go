@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -18,26 +19,89 @@ type Problem struct {
 const maxBase = 128
 
 // Check returns every problem of s: names that cannot be told apart and times under which a rotation could
-// break a pull. The inequalities I1 to I7 are those of docs/rotation.md.
+// break a pull. The inequalities I1 to I8 and I12 are those of docs/rotation.md.
 func (s Spec) Check() []Problem {
 	var c checker
 	if s.Base.IsZero() {
 		return nil // its own problem, reported where the name was parsed
 	}
+	c.names(s)
 	if len(s.Base.Short()) > maxBase {
 		c.fail("robot", "%q has %d characters; %d at most, so that the generation's number and the marker fit", s.Base.Short(), len(s.Base.Short()), maxBase)
 	}
 	if quay.LooksLikeGeneration(s.Base.Short()) {
 		c.fail("robot", "%q ends like the name of a generation (_g and digits), which could not be told from a generation of a robot with the shorter name; choose a name that does not", s.Base.Short())
 	}
-	if s.Strategy != Overlap {
+	if s.Scope == PerNamespace && s.Strategy != Overlap {
+		c.fail("scope", "namespace needs rotation.strategy overlap, not %s: the robots of namespaces come and go", s.Strategy)
 		return c.problems
 	}
-	c.safety(s.Safety)
-	if c.positive(s) {
-		c.inequalities(s)
+	switch s.Strategy {
+	case Overlap:
+		c.safety(s.Safety)
+		if c.positive(s) {
+			c.inequalities(s)
+			c.idle(s)
+		}
+	case Regenerate:
+		c.safety(s.Safety)
+		c.regenerate(s)
+	case None:
 	}
 	return c.problems
+}
+
+// names makes sure that Quay takes every name and marker that s leads to.
+func (c *checker) names(s Spec) {
+	short := s.Base.Short()
+	if s.Scope == PerNamespace {
+		if most := longest(s.Base.Owner()) - hashedPart; len(short) > most {
+			c.fail("robot", "%q has %d characters; with scope namespace %d at most, so that a namespace's name, or a hash of it, fits behind it", short, len(short), most)
+			return
+		}
+		short += strings.Repeat("x", longest(s.Base.Owner())-len(short))
+	}
+	m := marker{Instance: s.Instance, Robot: short, Generation: quay.MaxGeneration, Timing: s.timing()}
+	if n := len(m.String()); n > maxMarker {
+		c.fail("robot", "%q is too long: with this instance and these times the marker in the description would have %d characters, and Quay takes %d; a robot or instance that is shorter by %d would do", s.Base.Short(), n, maxMarker, n-maxMarker)
+	}
+}
+
+// maxMarker is how long a description Quay takes.
+const maxMarker = 255
+
+// idle checks I8: whoever serves a namespace makes its use visible long before it could look idle to anyone.
+func (c *checker) idle(s Spec) {
+	if s.Scope != PerNamespace {
+		return
+	}
+	least := max(4*s.MaxRefresh, 8*s.Sync+time.Second)
+	if !s.Safety.AllowUnsafeTiming {
+		least = max(least, 8*time.Hour)
+	}
+	switch {
+	case s.Idle < least:
+		c.fail("idle", "%v is too short: four times maxRefresh (%v), more than eight times sync (%v) and 8h at least, so that the use that a namespace makes is seen in time; %v would do", s.Idle, s.MaxRefresh, s.Sync, suggest(least))
+	case s.Idle < 24*time.Hour && !s.Safety.AllowUnsafeTiming:
+		c.warn("idle", "%v means that a namespace whose nodes are off for a night gets a new robot; 24h or more is usual", s.Idle)
+	}
+}
+
+// regenerate checks I12: the next rotation must not come while it may be unknown what became of the last.
+func (c *checker) regenerate(s Spec) {
+	for _, v := range []struct {
+		field string
+		d     time.Duration
+	}{{"rotation.every", s.Every}, {"/sync", s.Sync}} {
+		if v.d <= 0 {
+			c.fail(v.field, "%v is not a positive duration", v.d)
+			return
+		}
+	}
+	if least := 10 * s.Safety.lease(); s.Every < least {
+		c.fail("rotation.every", "%v is too short: after a crash it takes minutes to learn what became of a regeneration; ten times step deadline %v + settle %v + clock allowance %v = %v at least; %v would do",
+			s.Every, s.Safety.StepDeadline, s.Safety.Settle, s.Safety.ClockAllowance, least, suggest(least))
+	}
 }
 
 type checker struct{ problems []Problem }

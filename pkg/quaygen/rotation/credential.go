@@ -15,7 +15,7 @@ import (
 type Credential struct {
 	Name       string
 	Registry   string // the configured registry's name
-	Generation int64  // 0 with the strategy none
+	Generation int64  // 0 with the strategy none; with regenerate how often the token was seen to change
 	Robot      quay.Robot
 	Token      secret.String
 	Created    time.Time // Quay's time
@@ -82,10 +82,17 @@ func refused(err error) bool {
 // credential is the content to hand out for g.
 func (m *Memory) credential(g *generation, registry string, warnings []string) *Credential {
 	c := &Credential{
-		Name: m.spec.Name, Registry: registry, Generation: g.Number, Robot: g.Robot, Token: g.token, Created: g.Created, Warnings: warnings, Repositories: g.Grants,
+		Name: m.spec.Name, Registry: registry, Generation: m.numberOf(g), Robot: g.Robot, Token: g.token, Created: g.Created, Warnings: warnings, Repositories: g.Grants,
 	}
-	if m.spec.Strategy == Overlap {
-		c.RefreshAt = g.Created.Add(m.spec.Every - m.spec.early())
+	switch m.spec.Strategy {
+	case Overlap:
+		c.RefreshAt = m.due(g)
+	case Regenerate:
+		if m.kept.version != "" {
+			c.Created = m.kept.record.Changed
+			c.RefreshAt = c.Created.Add(m.spec.Every - m.spec.early())
+		}
+	case None:
 	}
 	return c
 }

@@ -1,10 +1,12 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
@@ -27,6 +30,8 @@ type Config struct {
 	Instance   string
 	Log        *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: nothing is measured
+	Ledger     ledger.Store          // for the strategy regenerate; nil: such robots are served, but not rotated
+	Holder     string                // names this process in the ledger, for people
 	MintOnly   bool                  // create and grant what is missing, rotate and delete nothing: for one-shot use
 }
 
@@ -39,8 +44,18 @@ type Engine struct {
 	mu            sync.RWMutex
 	launch        func(*organization) // starts its loop; set while running
 	organizations map[organizationKey]*organization
-	chains        map[string]*chain
+	robots        map[string]*configured
 	running       sync.WaitGroup
+}
+
+// configured is one robot of the configuration: one chain, or one for each namespace that has asked.
+type configured struct {
+	assignment   Assignment
+	organization *organization
+	shared       *chain // nil with the scope PerNamespace
+
+	mu         sync.RWMutex
+	namespaces map[string]*chain // by namespace
 }
 
 type organizationKey struct {
@@ -53,7 +68,7 @@ func New(config Config) *Engine {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{config: config, organizations: map[organizationKey]*organization{}, chains: map[string]*chain{}}
+	e := &Engine{config: config, organizations: map[organizationKey]*organization{}, robots: map[string]*configured{}}
 	e.metrics = newMetrics(config.Registerer, e)
 	return e
 }
@@ -63,20 +78,20 @@ func New(config Config) *Engine {
 func (e *Engine) Apply(assignments []Assignment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	chains := map[string]*chain{}
+	robots := map[string]*configured{}
 	byOrganization := map[organizationKey][]Assignment{}
 	for _, a := range assignments {
 		key := organizationKey{a.Registry, a.Spec.Base.Owner()}
 		byOrganization[key] = append(byOrganization[key], a)
 	}
-	for key, robots := range byOrganization {
+	for key, here := range byOrganization {
 		o := e.organizations[key]
 		if o == nil {
 			o = newOrganization(e, key)
 			e.organizations[key] = o
 		}
-		for name, c := range o.apply(robots) {
-			chains[name] = c
+		for name, r := range o.apply(here) {
+			robots[name] = r
 		}
 		if o.cancel == nil { // only now that it has a client and robots
 			if e.launch != nil {
@@ -90,7 +105,7 @@ func (e *Engine) Apply(assignments []Assignment) {
 			delete(e.organizations, key)
 		}
 	}
-	e.chains = chains
+	e.robots = robots
 }
 
 // Run works until ctx ends, and returns when all work has stopped.
@@ -113,31 +128,58 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) chain(name string) (*chain, error) {
+func (e *Engine) robot(name string) (*configured, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	c := e.chains[name]
-	if c == nil {
+	r := e.robots[name]
+	if r == nil {
 		return nil, fmt.Errorf("%w: %q", ErrUnknownRobot, name)
 	}
-	return c, nil
+	return r, nil
 }
 
-// Current returns the credential to hand out for a robot now. The error is ErrUnknownRobot or a [*NotReadyError].
-func (e *Engine) Current(name string) (*Lease, error) {
-	c, err := e.chain(name)
+// chain returns what a request is about, and remembers that there was one. The robot of a namespace that never asked is begun.
+func (e *Engine) chain(ref Ref) (*chain, error) {
+	r, err := e.robot(ref.Name)
 	if err != nil {
 		return nil, err
 	}
-	return c.current(name)
+	if r.shared != nil {
+		return r.shared, nil
+	}
+	r.mu.RLock()
+	c := r.namespaces[ref.Namespace]
+	r.mu.RUnlock()
+	if c != nil && c.ask() {
+		return c, nil
+	}
+	base, err := NamespaceRobot(r.assignment.Spec.Base, ref.Namespace)
+	if err != nil {
+		return nil, fmt.Errorf("robot %q: %w", ref.Name, err)
+	}
+	c = r.organization.begin(r.assignment, base, ref.Namespace)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.namespaces[ref.Namespace] = c
+	return c, nil
 }
 
-func (c *chain) current(name string) (*Lease, error) {
+// Current returns the credential to hand out for a robot now. The error is ErrUnknownRobot or a [*NotReadyError], or says
+// what is wrong with the namespace.
+func (e *Engine) Current(ref Ref) (*Lease, error) {
+	c, err := e.chain(ref)
+	if err != nil {
+		return nil, err
+	}
+	return c.current(ref)
+}
+
+func (c *chain) current(ref Ref) (*Lease, error) {
 	if l := c.lease.Load(); l != nil && l.Valid() {
 		return l, nil
 	}
 	status := c.status.Load()
-	notReady := &NotReadyError{Name: name, Reason: "Quay has not been listed yet", RetryAfter: time.Second}
+	notReady := &NotReadyError{Name: ref.String(), Reason: "Quay has not been listed yet", RetryAfter: time.Second}
 	if status != nil {
 		notReady.Reason, notReady.Refused = status.Why, status.Refused
 		notReady.RetryAfter = max(time.Second, min(status.Spec.Sync, time.Minute))
@@ -153,16 +195,19 @@ func (c *chain) current(name string) (*Lease, error) {
 
 // Await returns the credential to hand out, waiting until ctx ends for one that is being minted. It does not wait
 // where waiting is pointless: for a name it does not know, and while Quay cannot be worked with.
-func (e *Engine) Await(ctx context.Context, name string) (*Lease, error) {
-	c, err := e.chain(name)
+func (e *Engine) Await(ctx context.Context, ref Ref) (*Lease, error) {
+	c, err := e.chain(ref)
 	if err != nil {
 		return nil, err
 	}
-	for {
+	for first := true; ; first = false {
 		changed := c.wait()
-		lease, err := c.current(name)
+		lease, err := c.current(ref)
 		if err == nil {
 			return lease, nil
+		}
+		if first && c.spec.Load().Scope == PerNamespace {
+			c.organization.poke() // nothing is done for a namespace before it asks
 		}
 		if s := c.status.Load(); s != nil && (s.Trouble || len(s.Failures) > 0) {
 			return nil, err
@@ -175,19 +220,33 @@ func (e *Engine) Await(ctx context.Context, name string) (*Lease, error) {
 	}
 }
 
-// Statuses returns what is known of every robot, ordered by name.
+// Statuses returns what is known of every robot, those of namespaces included, ordered by name and namespace.
 func (e *Engine) Statuses() []Status {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
 	var out []Status
-	for name, c := range e.chains {
+	for _, c := range e.all() {
 		if s := c.status.Load(); s != nil {
 			out = append(out, *s)
 		} else {
-			out = append(out, Status{Name: name, Registry: c.registry, Current: -1, Why: "Quay has not been listed yet"})
+			spec := c.spec.Load()
+			out = append(out, Status{Name: spec.Name, Namespace: c.whose(), Registry: c.registry, Spec: *spec, Current: -1, Why: "Quay has not been listed yet"})
 		}
 	}
-	slices.SortFunc(out, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b Status) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
+	})
+	return out
+}
+
+// all returns every chain, in no order.
+func (e *Engine) all() []*chain {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var out []*chain
+	for _, o := range e.organizations {
+		o.mu.Lock()
+		out = slices.AppendSeq(out, maps.Values(o.chains))
+		o.mu.Unlock()
+	}
 	return out
 }
 
@@ -202,15 +261,15 @@ type Health struct {
 
 // Health returns how work with each organization goes, ordered by registry and name.
 func (e *Engine) Health() []Health {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	var out []Health
 	serving := map[organizationKey]int{}
-	for _, c := range e.chains {
+	for _, c := range e.all() {
 		if l := c.lease.Load(); l != nil && l.Valid() {
 			serving[organizationKey{c.registry, c.spec.Load().Base.Owner()}]++
 		}
 	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var out []Health
 	for key, o := range e.organizations {
 		h := Health{Registry: key.registry, Owner: key.owner, Err: errNotListed}
 		if known := o.health.Load(); known != nil {

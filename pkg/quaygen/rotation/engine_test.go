@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -21,6 +22,7 @@ type scene struct {
 	quay   *quaytest.Server
 	client *quay.Client
 	spec   rotation.Spec
+	ledger ledger.Store
 }
 
 func play(t *testing.T, story func(t *testing.T, s *scene)) {
@@ -66,7 +68,7 @@ func play(t *testing.T, story func(t *testing.T, s *scene)) {
 
 // start runs an engine until the returned function is called.
 func (s *scene) start() (*rotation.Engine, func()) {
-	e := rotation.New(rotation.Config{})
+	e := rotation.New(rotation.Config{Ledger: s.ledger, Holder: "test"})
 	e.Apply([]rotation.Assignment{{Spec: s.spec, Registry: "quay", Client: s.client}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -83,7 +85,7 @@ func (s *scene) await(e *rotation.Engine) *rotation.Lease {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	lease, err := e.Await(ctx, "puller")
+	lease, err := e.Await(ctx, rotation.Ref{Name: "puller"})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -138,15 +140,15 @@ func TestForcedRotationsAreRefusedOneUponAnotherAndPossibleAgainLater(t *testing
 		e, stop := s.start()
 		defer stop()
 		first := s.await(e)
-		second, err := e.Rotate(t.Context(), "puller")
+		second, err := e.Rotate(t.Context(), rotation.Ref{Name: "puller"})
 		if err != nil || second.Generation <= first.Generation || !s.pulls(first) {
 			t.Fatalf("rotated to %v, %v", second, err)
 		}
-		if _, err := e.Rotate(t.Context(), "puller"); !isUnderWay(err) {
+		if _, err := e.Rotate(t.Context(), rotation.Ref{Name: "puller"}); !isUnderWay(err) {
 			t.Fatalf("a rotation upon another: %v", err)
 		}
 		time.Sleep(60 * time.Hour)
-		third, err := e.Rotate(t.Context(), "puller")
+		third, err := e.Rotate(t.Context(), rotation.Ref{Name: "puller"})
 		if err != nil || third.Generation <= second.Generation {
 			t.Errorf("a later rotation: %v, %v", third, err)
 		}
@@ -164,14 +166,14 @@ func TestARevocationPublishesFirstAndSucceedsWhenAllIsGone(t *testing.T) {
 		defer stop()
 		first := s.await(e)
 		time.Sleep(time.Hour)
-		through, err := e.Revoke(t.Context(), "puller", -1)
+		through, err := e.Revoke(t.Context(), rotation.Ref{Name: "puller"}, -1)
 		if err != nil || through < first.Generation {
 			t.Fatalf("revoked through %d, not %d: %v", through, first.Generation, err)
 		}
 		if s.pulls(first) || !s.pulls(s.await(e)) {
 			t.Error("the revoked credential must be dead and another one served")
 		}
-		if _, err := e.Revoke(t.Context(), "puller", through); err != nil {
+		if _, err := e.Revoke(t.Context(), rotation.Ref{Name: "puller"}, through); err != nil {
 			t.Errorf("repeating it: %v", err)
 		}
 	})
@@ -185,17 +187,17 @@ func TestWhileQuayIsDownAnswersComeFromMemoryUntilItsEndIsPossible(t *testing.T)
 		up := s.quay.Inject(quaytest.Fault{Status: 502})
 		servable := s.spec.Overlap - s.spec.MaxRefresh - s.spec.Safety.Settle - s.spec.Safety.ClockAllowance
 		time.Sleep(servable - 2*s.spec.Sync)
-		if _, err := e.Current("puller"); err != nil {
+		if _, err := e.Current(rotation.Ref{Name: "puller"}); err != nil {
 			t.Fatalf("still servable: %v", err)
 		}
 		time.Sleep(3 * s.spec.Sync)
-		_, err := e.Current("puller")
+		_, err := e.Current(rotation.Ref{Name: "puller"})
 		if notReady, ok := errors.AsType[*rotation.NotReadyError](err); !ok || notReady.Refused {
 			t.Fatalf("past its end: %v", err)
 		}
 		up()
 		time.Sleep(3 * s.spec.Sync)
-		if _, err := e.Current("puller"); err != nil {
+		if _, err := e.Current(rotation.Ref{Name: "puller"}); err != nil {
 			t.Errorf("with Quay back: %v", err)
 		}
 	})
@@ -245,7 +247,7 @@ func TestTwoReplicasAgreeThroughQuayAlone(t *testing.T) {
 	})
 }
 
-func TestASteadyStateCostsOneListAndAtMostOneRoleReadPerSync(t *testing.T) {
+func TestASteadyStateCostsOneListAndOneLookAtTheConfigurationAndAtMostOneRoleReadPerSync(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		s.spec.Permissions.Repositories = s.spec.Permissions.Repositories[:1] // a pattern costs a list of repositories too
 		e, stop := s.start()
@@ -255,11 +257,11 @@ func TestASteadyStateCostsOneListAndAtMostOneRoleReadPerSync(t *testing.T) {
 		s.quay.Calls().Reset()
 		time.Sleep(10 * s.spec.Sync)
 		calls := s.quay.Calls().Counts()
-		if calls["robot.list"] > 12 || calls["robot.permissions"] > calls["robot.list"] {
+		if calls["robot.list"] > 12 || calls["robot.permissions"] > calls["robot.list"] || calls["config"] > calls["robot.list"] {
 			t.Errorf("%v", calls)
 		}
 		for operation, n := range calls {
-			if operation != "robot.list" && operation != "robot.permissions" && n > 0 {
+			if operation != "robot.list" && operation != "config" && operation != "robot.permissions" && n > 0 {
 				t.Errorf("%d calls of %s", n, operation)
 			}
 		}

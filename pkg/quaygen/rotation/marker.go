@@ -22,9 +22,15 @@ const markerHead = "quaygen/1"
 // String renders the marker for a description:
 //
 //	quaygen/1 instance=prod-eu robot=k8s_prod_puller generation=469980 overlap=86400s max=604800s refresh=3600s
+//
+// The robot of a namespace has another field at its end: idle=2592000s.
 func (m marker) String() string {
-	return fmt.Sprintf("%s instance=%s robot=%s generation=%d overlap=%s max=%s refresh=%s", markerHead,
+	text := fmt.Sprintf("%s instance=%s robot=%s generation=%d overlap=%s max=%s refresh=%s", markerHead,
 		m.Instance, m.Robot, m.Generation, seconds(m.Timing.Overlap), seconds(m.Timing.Max), seconds(m.Timing.MaxRefresh))
+	if m.Timing.Idle > 0 {
+		text += " idle=" + seconds(m.Timing.Idle)
+	}
+	return text
 }
 
 func seconds(d time.Duration) string {
@@ -33,14 +39,18 @@ func seconds(d time.Duration) string {
 
 // metadata is the marker as unstructured_metadata.
 func (m marker) metadata() map[string]any {
-	return map[string]any{"quaygen": map[string]any{
+	fields := map[string]any{
 		"instance":   m.Instance,
 		"robot":      m.Robot,
 		"generation": m.Generation,
 		"overlap":    seconds(m.Timing.Overlap),
 		"max":        seconds(m.Timing.Max),
 		"maxRefresh": seconds(m.Timing.MaxRefresh),
-	}}
+	}
+	if m.Timing.Idle > 0 {
+		fields["idle"] = seconds(m.Timing.Idle)
+	}
+	return map[string]any{"quaygen": fields}
 }
 
 // parseMarker reads a marker from the head of a description; text after it is a person's. Anything that is not
@@ -67,6 +77,13 @@ func parseMarker(description string) (marker, bool) {
 	for i, d := range []*time.Duration{&m.Timing.Overlap, &m.Timing.Max, &m.Timing.MaxRefresh} {
 		if *d, err = time.ParseDuration(values[3+i]); err != nil || *d < 0 {
 			return marker{}, false
+		}
+	}
+	if len(fields) > len(keys)+1 {
+		if value, ok := strings.CutPrefix(fields[len(keys)+1], "idle="); ok {
+			if m.Timing.Idle, err = time.ParseDuration(value); err != nil || m.Timing.Idle < 0 {
+				return marker{}, false
+			}
 		}
 	}
 	return m, true

@@ -27,14 +27,17 @@ type Memory struct {
 	noAccess bool      // Quay does not record last_accessed (rule 17)
 	recorded bool      // Quay says that it records last_accessed; false: it does not, or that is not known
 
-	claimed  int64                // a number that exists or may yet come to exist, and that no list has shown; -1: none
-	claimAt  time.Time            // Quay's time of the list before it was claimed
-	first    time.Time            // Quay's time of the first list
-	used     time.Time            // the latest last_accessed that any list showed of any robot
-	forced   bool                 // a rotation was asked for
-	forcedAt int64                // the generation that was the newest published one then
-	revoke   *revocation          // a revocation is under way
-	unlisted map[string]time.Time // extra grant or team → Quay's time when this process first saw it unlisted (rule 11)
+	claimed   int64                // a number that exists or may yet come to exist, and that no list has shown; -1: none
+	claimAt   time.Time            // Quay's time of the list before it was claimed
+	first     time.Time            // Quay's time of the first list
+	used      time.Time            // the latest last_accessed that any list showed of any robot
+	forced    bool                 // a rotation was asked for
+	forcedAt  int64                // the generation that was the newest published one then
+	revoke    *revocation          // a revocation is under way
+	kept      kept                 // the robot's record in the ledger; only with the strategy regenerate
+	requested time.Duration        // how long ago somebody asked; negative: never
+	disabled  bool                 // Quay says that robots may not log in
+	unlisted  map[string]time.Time // extra grant or team → Quay's time when this process first saw it unlisted (rule 11)
 }
 
 // A revocation ends every generation up to through (rule 21).
@@ -43,6 +46,7 @@ type revocation struct{ through int64 }
 type generation struct {
 	sighting
 	present bool      // in the last list
+	seen    time.Time // when the last list that showed it was sent, local
 	missing time.Time // Quay's time of the first list without it since it was last present
 	gone    bool      // its absence is believed; never served again, even if it comes back (rules 6 and 14)
 	late    bool      // created by this process, but too late to be sure that the name was unused (rule 4)
@@ -64,6 +68,12 @@ type generation struct {
 	served    time.Duration // listing time for which it was what this process serves
 	kept      time.Time     // Quay's time until which its deletion is not tried again, because Quay refused it
 	serving   bool
+
+	touched time.Time // Quay's time of the last own login after it was published
+
+	doubt  string // why it has to be looked at itself; "": no reason
+	dead   bool   // looked at itself it was not there; it is not served, but only its lasting absence is believed
+	barred bool   // its login was refused because robots are disabled
 }
 
 type proof int
@@ -77,7 +87,7 @@ const (
 
 // NewMemory returns a memory that knows nothing.
 func NewMemory(spec Spec) *Memory {
-	return &Memory{spec: spec, highest: -1, claimed: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}}
+	return &Memory{spec: spec, highest: -1, requested: -1, claimed: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}}
 }
 
 // SetSpec changes what the robot shall be, for a new configuration. What was seen and published stays known.
@@ -132,16 +142,14 @@ func (m *Memory) merge(seen []sighting) {
 			// The same name with another creation time is another robot: nothing known of the old one holds.
 			*g = generation{gone: true}
 		}
-		if m.spec.Strategy == None {
+		if m.spec.Strategy.fixed() {
 			g.gone = false // the name is all there is; whoever made it anew meant it
 		}
-		g.sighting, g.present, g.missing = s, true, time.Time{}
+		g.sighting, g.present, g.seen, g.dead, g.missing = s, true, m.sent, false, time.Time{}
 		if s.Number >= m.claimed {
 			m.claimed = -1
 		}
-		if !s.Token.IsZero() {
-			g.token, g.tokenRead = s.Token, m.at
-		}
+		m.seeToken(g, s.Token)
 		if !s.LastAccessed.IsZero() && g.accessed.IsZero() {
 			g.accessed = m.at
 		}
@@ -175,7 +183,7 @@ func keep(roles map[string]quay.Role, grants []string) map[string]quay.Role {
 func (m *Memory) noteUnlisted() {
 	extra := map[string]bool{}
 	for _, g := range m.gens {
-		if !g.present || !g.Owned && m.spec.Strategy != None {
+		if !g.present || !g.Owned && !m.spec.Strategy.fixed() {
 			continue
 		}
 		for _, key := range m.extras(g) {
@@ -216,7 +224,7 @@ func (m *Memory) Created(n int64, info quay.RobotInfo, late bool) {
 	m.highest = max(m.highest, n)
 	m.gens[n] = &generation{
 		sighting: sighting{Number: n, Robot: info.Robot, Created: info.Created, Owned: true, Timing: m.spec.timing()},
-		token:    info.Token, late: late, roles: map[string]quay.Role{},
+		token:    info.Token, late: late, roles: map[string]quay.Role{}, seen: m.sent,
 	}
 }
 
@@ -273,10 +281,15 @@ func (m *Memory) RolesRead(n int64, roles map[string]quay.Role) {
 
 // TokenRead records the token of generation n.
 func (m *Memory) TokenRead(n int64, token secret.String) {
-	if g := m.gens[n]; g != nil {
-		g.token, g.tokenRead = token, m.at
-		m.evaluate()
+	g := m.gens[n]
+	if g == nil {
+		return
 	}
+	if m.spec.Strategy == Regenerate && !g.token.Equal(token) {
+		g.proof, g.proofReason = unproven, "" // each token is proven for itself
+	}
+	g.token, g.tokenRead = token, m.at
+	m.evaluate()
 }
 
 // Proved records an own login as generation n: at is the Date of the answer, reason says why it proves nothing, ""
@@ -289,9 +302,12 @@ func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
 	if g.proof == proven && reason != "" {
 		return // what was proven stays so
 	}
+	if reason == "" && g.published {
+		g.touched = at
+	}
 	g.proofAt, g.proofReason = at, reason
 	switch {
-	case reason == "" && !g.published && g.accessed.IsZero() && m.tells(g) && at.Sub(g.Created) > g.Timing.window():
+	case reason == "" && !m.spec.Strategy.fixed() && !g.published && g.accessed.IsZero() && m.tells(g) && at.Sub(g.Created) > g.Timing.window():
 		g.proof, g.proofReason = failed, "the proof came later than created + max - overlap"
 	case reason == "":
 		g.proof, g.late = proven, false
@@ -304,12 +320,14 @@ func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
 }
 
 // Force asks for a rotation now. Another replica's comes up to it.
-func (m *Memory) Force() { m.forced, m.forcedAt = true, m.newestPublished() }
+func (m *Memory) Force() { m.forced, m.forcedAt = true, m.newest() }
 
 // Revoke asks for the end of every generation up to through (rule 21), and up to what was asked for before. The named
 // generation counts as seen.
 func (m *Memory) Revoke(through int64) {
-	m.highest = max(m.highest, through)
+	if !m.spec.Strategy.fixed() {
+		m.highest = max(m.highest, through)
+	}
 	if m.revoke != nil {
 		through = max(through, m.revoke.through)
 	}
@@ -319,6 +337,9 @@ func (m *Memory) Revoke(through int64) {
 // Revoked reports whether no generation up to through exists any more, by rule 6: also what this process never saw
 // must have been absent for longer than settle.
 func (m *Memory) Revoked(through int64) bool {
+	if m.spec.Strategy == Regenerate {
+		return m.rotations() > through
+	}
 	if m.at.IsZero() || m.at.Sub(m.first) <= m.spec.Safety.Settle || m.awaited() && m.claimed <= through {
 		return false
 	}
@@ -338,6 +359,9 @@ func (m *Memory) needsToken() bool {
 	g := m.published()
 	return g != nil && (g.token.IsZero() || m.spec.Strategy == None)
 }
+
+// empty reports whether nothing of the chain is left, or may yet appear.
+func (m *Memory) empty() bool { return len(m.ascending()) == 0 && !m.awaited() && m.revoke == nil }
 
 // ascending returns the generations that count as existing, lowest number first.
 func (m *Memory) ascending() []*generation {

@@ -21,7 +21,7 @@ func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
 	}
 	m := &metrics{
 		engine:      engine,
-		rotations:   counter("quaygen_rotations_total", "Generations published, retired or given up here, by outcome.", "name", "outcome"),
+		rotations:   counter("quaygen_rotations_total", "Generations published, retired or given up here, and what became of regenerations, by outcome.", "name", "outcome"),
 		drift:       counter("quaygen_permission_drift_total", "Grants and team memberships of published generations that were mended.", "name"),
 		failures:    counter("quaygen_step_failures_total", "Steps that failed, by kind; they are tried again at the next sync.", "name", "step"),
 		generation:  prometheus.NewDesc("quaygen_robot_generation", "The generation served; absent while none is.", []string{"name"}, nil),
@@ -43,6 +43,9 @@ func (m *metrics) did(memory *Memory, s Step) {
 	name := memory.spec.Name
 	switch s.Action {
 	case Prove:
+		if memory.spec.Strategy != Overlap {
+			return
+		}
 		m.rotations.WithLabelValues(name, "published").Inc()
 	case Delete:
 		outcome := "retired"
@@ -54,7 +57,9 @@ func (m *metrics) did(memory *Memory, s Step) {
 		if g := memory.gens[s.Generation]; g != nil && g.published {
 			m.drift.WithLabelValues(name).Inc()
 		}
-	case Create, ReadToken, ReadRoles: // counted by what follows
+	case Record:
+		m.rotations.WithLabelValues(name, string(s.Kind)).Inc()
+	case Create, ReadToken, ReadRoles, Verify, Probe, Intend, RegenerateToken: // counted by what follows
 	}
 }
 
@@ -72,20 +77,30 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	counts := map[string]map[State]int{}
 	for _, s := range m.engine.Statuses() {
-		count := map[State]int{}
+		count := counts[s.Name]
+		if count == nil {
+			count = map[State]int{}
+			counts[s.Name] = count
+		}
 		for _, g := range s.Plan.Generations {
 			count[g.State]++
+			if s.Spec.Scope == PerNamespace {
+				continue // namespaces are no labels
+			}
 			if g.Number == s.Current && g.State == StateCurrent {
 				gauge(m.generation, float64(g.Number), s.Name)
 				gauge(m.created, float64(g.Created.Unix()), s.Name)
 			}
 		}
-		for _, state := range states {
-			gauge(m.generations, float64(count[state]), s.Name, string(state))
-		}
-		if !s.Plan.Next.IsZero() {
+		if !s.Plan.Next.IsZero() && s.Spec.Scope == Shared {
 			gauge(m.next, float64(s.Plan.Next.Unix()), s.Name)
+		}
+	}
+	for name, count := range counts {
+		for _, state := range states {
+			gauge(m.generations, float64(count[state]), name, string(state))
 		}
 	}
 	for _, h := range m.engine.Health() {

@@ -24,11 +24,11 @@ type order struct {
 
 // Rotate brings about a rotation now and returns when the new generation is served. It is refused with an
 // [*UnderWayError] while a superseded generation lives or the newest is not published (rule 20).
-func (e *Engine) Rotate(ctx context.Context, name string) (*Lease, error) {
-	if err := e.order(ctx, name, rotateOnce()); err != nil {
+func (e *Engine) Rotate(ctx context.Context, ref Ref) (*Lease, error) {
+	if err := e.order(ctx, ref, rotateOnce()); err != nil {
 		return nil, err
 	}
-	return e.Current(name)
+	return e.Current(ref)
 }
 
 // rotateOnce returns the step of a rotation's order.
@@ -36,12 +36,12 @@ func rotateOnce() func(*Memory) (bool, error) {
 	asked, from := false, int64(-1)
 	return func(m *Memory) (bool, error) {
 		if asked {
-			return m.newestPublished() > from && m.servedNumber() == m.newestPublished(), nil
+			return m.newest() > from && m.servedNumber() == m.newest(), nil
 		}
 		if err := m.underWay(); err != nil {
 			return true, err
 		}
-		asked, from = true, m.newestPublished()
+		asked, from = true, m.newest()
 		m.Force()
 		return false, nil
 	}
@@ -51,11 +51,13 @@ func rotateOnce() func(*Memory) (bool, error) {
 // everything that exists now. It returns the number it acted on, and success only when nothing up to it exists any
 // more (rule 21). Repeating it with that number is harmless, and is what to do when the process ends before.
 //
-// Registry tokens that Quay issued before keep pulling for up to an hour (docs/quay-contract.md 6.5).
-func (e *Engine) Revoke(ctx context.Context, name string, through int64) (int64, error) {
+// Registry tokens that Quay issued before keep pulling for up to an hour (docs/quay-contract.md 6.5). With the strategy
+// regenerate through counts rotations, and somebody who holds such a registry token can go on exchanging it as long as the
+// robot's name and grants stay: only another robot name, or all grants taken away for more than an hour, ends that.
+func (e *Engine) Revoke(ctx context.Context, ref Ref, through int64) (int64, error) {
 	var acted atomic.Int64
 	acted.Store(through)
-	err := e.order(ctx, name, revokeOnce(&acted))
+	err := e.order(ctx, ref, revokeOnce(&acted))
 	return acted.Load(), err
 }
 
@@ -70,41 +72,41 @@ func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
 	return func(m *Memory) (bool, error) {
 		if asked.IsZero() {
 			asked = m.at
-			if newest := max(m.highest, minute(m.at)); through.Load() > newest {
+			newest := max(m.highest, minute(m.at))
+			if m.spec.Strategy == Regenerate {
+				newest = m.kept.record.Rotations
+			}
+			if through.Load() > newest {
 				return true, fmt.Errorf("%w: %d is above the newest, %d", ErrNoGeneration, through.Load(), newest)
 			}
 		}
-		if all {
+		if m.spec.Strategy == Regenerate && m.newest() < 0 {
+			return false, nil // what there is to revoke is not known yet
+		}
+		if all && (through.Load() < 0 || m.spec.Strategy == Overlap) {
 			through.Store(max(through.Load(), m.newestExisting(asked)))
 		}
 		n := through.Load()
 		m.Revoke(n)
-		return m.newestPublished() > n && m.Revoked(n), nil
+		return m.newest() > n && m.Revoked(n), nil
 	}
 }
 
-func (e *Engine) order(ctx context.Context, name string, step func(*Memory) (bool, error)) error {
-	c, err := e.chain(name)
+func (e *Engine) order(ctx context.Context, ref Ref, step func(*Memory) (bool, error)) error {
+	c, err := e.chain(ref)
 	if err != nil {
 		return err
 	}
-	spec := c.spec.Load()
-	if spec.Strategy != Overlap {
-		return fmt.Errorf("robot %q has the strategy %v: %w", name, spec.Strategy, ErrNotRotated)
-	}
-	e.mu.RLock()
-	o := e.organizations[organizationKey{c.registry, spec.Base.Owner()}]
-	e.mu.RUnlock()
-	if o == nil {
-		return ErrOrderLost
+	if spec := c.spec.Load(); spec.Strategy == None {
+		return fmt.Errorf("robot %q has the strategy %v: %w", ref, spec.Strategy, ErrNotRotated)
 	}
 	ord := &order{step: step, result: make(chan error, 1)}
-	o.take(c, ord)
+	c.organization.take(c, ord)
 	select {
 	case err := <-ord.result:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for robot %q: %w", name, ctx.Err())
+		return fmt.Errorf("waiting for robot %q: %w", ref, ctx.Err())
 	}
 }
 
@@ -121,7 +123,7 @@ func (c *chain) work() {
 		left = append(left, ord)
 	}
 	c.working = left
-	if r := c.memory.revoke; r != nil && c.memory.newestPublished() > r.through && c.memory.Revoked(r.through) {
+	if r := c.memory.revoke; r != nil && c.memory.newest() > r.through && c.memory.Revoked(r.through) {
 		c.memory.revoke = nil
 	}
 }
@@ -136,6 +138,17 @@ func (c *chain) tell() {
 
 // underWay says why a plain rotation is refused now.
 func (m *Memory) underWay() error {
+	if m.spec.Strategy == Regenerate {
+		switch {
+		case m.kept.trouble != "":
+			return &UnderWayError{Name: m.spec.Name, Reason: "the ledger cannot be used: " + m.kept.trouble}
+		case m.newest() < 0:
+			return &UnderWayError{Name: m.spec.Name, Reason: "what became of the last one is not known yet"}
+		case m.forced && m.forcedAt == m.newest() || m.revoke != nil:
+			return &UnderWayError{Name: m.spec.Name, Reason: "another one was asked for"}
+		}
+		return nil
+	}
 	pub := m.published()
 	if pub == nil {
 		return &UnderWayError{Name: m.spec.Name, Reason: "the first generation is not published yet"}
@@ -156,15 +169,34 @@ func (m *Memory) underWay() error {
 	return nil
 }
 
+// newest is the number of the newest published generation, or how often a token was replaced in place; -1: not known.
+func (m *Memory) newest() int64 {
+	if m.spec.Strategy == Regenerate {
+		return m.rotations()
+	}
+	return m.newestPublished()
+}
+
 func (m *Memory) servedNumber() int64 {
 	if g, _, _ := m.servable(); g != nil {
-		return g.Number
+		return m.numberOf(g)
 	}
 	return -1
 }
 
+// numberOf is the number by which people and consumers know g.
+func (m *Memory) numberOf(g *generation) int64 {
+	if m.spec.Strategy == Regenerate {
+		return m.kept.record.Rotations
+	}
+	return g.Number
+}
+
 // newestExisting is the highest number of ours that exists and was created by then, published or not; -1: none.
 func (m *Memory) newestExisting(then time.Time) int64 {
+	if m.spec.Strategy == Regenerate {
+		return m.rotations()
+	}
 	n := int64(-1)
 	for _, g := range m.ascending() {
 		if g.Owned && !g.Created.After(then) {

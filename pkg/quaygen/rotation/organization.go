@@ -22,9 +22,10 @@ type organization struct {
 	health atomic.Pointer[Health]
 	kick   chan struct{} // capacity 1: sync now
 
-	mu     sync.Mutex // guards what follows, and each chain's orders
-	client *quay.Client
-	chains map[string]*chain
+	mu        sync.Mutex // guards what follows, and each chain's orders
+	client    *quay.Client
+	chains    map[quay.Robot]*chain // by base name
+	templates []Assignment          // the robots with the scope PerNamespace
 
 	// What follows belongs to the loop.
 	worked   []*chain // as last taken up
@@ -35,6 +36,7 @@ type organization struct {
 	agreed   int // lists in a row whose times agree
 	resolver resolver
 	checked  int          // the sync in which the token was last found sufficient; 0: never
+	tokened  int          // the sync in which tokens were last listed
 	audited  int          // the sync in which roles were last read back
 	strange  []quay.Robot // robots of this instance that no configuration names, as reported last
 }
@@ -55,41 +57,109 @@ const maxPasses = 50
 func newOrganization(e *Engine, key organizationKey) *organization {
 	return &organization{
 		engine: e, key: key, log: e.config.Log.With("registry", key.registry, "organization", key.owner.Name()),
-		kick: make(chan struct{}, 1), chains: map[string]*chain{}, resolver: newResolver(key.owner),
+		kick: make(chan struct{}, 1), chains: map[quay.Robot]*chain{}, resolver: newResolver(key.owner),
 	}
 }
 
-// apply sets the robots to look after and returns their chains by name.
-func (o *organization) apply(robots []Assignment) map[string]*chain {
+// apply sets the robots to look after and returns them by name.
+func (o *organization) apply(robots []Assignment) map[string]*configured {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	known := map[quay.Robot]*chain{}
-	for _, c := range o.chains {
-		if spec := c.spec.Load(); spec.Strategy == Overlap || spec.Strategy == None {
-			known[spec.Base] = c
+	out := map[string]*configured{}
+	chains := map[quay.Robot]*chain{}
+	// keep takes over what is known of a robot, unless it would mean something else now.
+	keep := func(a Assignment, base quay.Robot, namespace *string) *chain {
+		spec := a.Spec.forNamespace(base)
+		c := o.chains[base]
+		if c == nil || c.spec.Load().Strategy != spec.Strategy || c.spec.Load().Instance != spec.Instance || c.registry != a.Registry {
+			c = newChain(spec, a.Registry, o)
 		}
+		c.namespace.Store(namespace)
+		c.spec.Store(&spec)
+		chains[base] = c
+		return c
 	}
-	chains := map[string]*chain{}
+	o.templates = nil
 	for _, a := range robots {
 		o.client = a.Client
-		c := known[a.Spec.Base]
-		if c == nil || c.spec.Load().Strategy != a.Spec.Strategy || c.spec.Load().Instance != a.Spec.Instance {
-			c = newChain(a.Spec, a.Registry)
-		} else {
-			delete(known, a.Spec.Base)
-			spec := a.Spec
-			c.spec.Store(&spec)
+		r := &configured{assignment: a, organization: o}
+		out[a.Spec.Name] = r
+		if a.Spec.Scope == Shared {
+			r.shared = keep(a, a.Spec.Base, nil)
+			continue
 		}
-		chains[a.Spec.Name] = c
+		o.templates = append(o.templates, a)
+		r.namespaces = map[string]*chain{}
+		for base, c := range o.chains {
+			if _, ok := namespacePart(a.Spec.Base, base.Short()); ok && c.spec.Load().Scope == PerNamespace {
+				keep(a, base, c.namespace.Load())
+			}
+		}
 	}
-	for _, c := range o.chains {
-		if chains[c.spec.Load().Name] != c {
+	for base, c := range o.chains {
+		if chains[base] != c {
 			c.lose()
 		}
 	}
 	o.chains = chains
 	o.poke()
+	return out
+}
+
+// begin returns the chain of a namespace's robot for a request, and makes it if there is none.
+func (o *organization) begin(a Assignment, base quay.Robot, namespace string) *chain {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.chains[base]
+	if c == nil || !c.ask() {
+		c = newChain(a.Spec.forNamespace(base), a.Registry, o)
+		c.ask()
+		o.chains[base] = c
+	}
+	c.namespace.Store(&namespace) // until now it may have been known by its hash
+	return c
+}
+
+// discover adds the chains of namespaces' robots that a list shows: made by other replicas, or by earlier processes.
+func (o *organization) discover(l Listing, chains []*chain) []*chain {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range o.templates {
+		for _, base := range a.Spec.found(l) {
+			if o.chains[base] != nil {
+				continue
+			}
+			c := newChain(a.Spec.forNamespace(base), a.Registry, o)
+			part, _ := namespacePart(a.Spec.Base, base.Short())
+			c.namespace.Store(&part)
+			o.chains[base] = c
+			chains = append(chains, c)
+		}
+	}
+	o.worked = chains
 	return chains
+}
+
+// forget drops the chains of namespaces of which nothing is left and that nobody asks for.
+func (o *organization) forget() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	idle := func(c *chain) bool {
+		ago := c.sinceAsked()
+		return ago < 0 || ago > requestTime
+	}
+	for base, c := range o.chains {
+		if c.spec.Load().Scope != PerNamespace || c.memory.at.IsZero() || !c.memory.empty() || !idle(c) {
+			continue
+		}
+		c.ended.Store(true)
+		if !idle(c) { // somebody asked just now, and may have seen that it was not ended
+			c.ended.Store(false)
+			continue
+		}
+		delete(o.chains, base)
+		c.lose()
+	}
 }
 
 // lose ends the orders of a chain that is no longer looked after; the loop ends those it has taken up.
@@ -190,18 +260,12 @@ func (c *chain) abandon() {
 // sync lists and works until nothing is left to do now, and returns the interval to the next sync.
 func (o *organization) sync(ctx context.Context) time.Duration {
 	o.syncs++
-	interval := time.Duration(0)
 	chains, client := o.snapshot()
 	for _, c := range chains {
 		clear(c.failed)
 		clear(c.tried)
-		if interval == 0 || c.memory.spec.Sync < interval {
-			interval = c.memory.spec.Sync
-		}
 	}
-	if interval == 0 {
-		interval = time.Minute // nothing to look after, for a moment during a reload
-	}
+	interval := o.common().Sync
 	o.resolver.begin(o.syncs)
 	for range maxPasses {
 		if ctx.Err() != nil {
@@ -218,6 +282,19 @@ func (o *organization) sync(ctx context.Context) time.Duration {
 		chains, client = o.snapshot()
 	}
 	return interval
+}
+
+// common returns the settings that all robots of a configuration share.
+func (o *organization) common() Spec {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.chains {
+		return *c.spec.Load()
+	}
+	for _, a := range o.templates {
+		return a.Spec
+	}
+	return Spec{Sync: time.Minute, Safety: DefaultSafety()} // nothing to look after, for a moment during a reload
 }
 
 func (o *organization) trouble(ctx context.Context, chains []*chain, err error) {
@@ -257,18 +334,25 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		return false, err
 	}
 	o.compareClocks(listing)
+	chains = o.discover(listing, chains)
 	plans := make([]Plan, len(chains))
 	split := listing.chains()
 	o.resolver.seen(split, chains)
 	o.reportStrangers(listing, chains)
-	for i, c := range chains {
+	for _, c := range chains {
 		own := listing.of(split, c.memory.spec)
 		c.memory.SetFrozen(o.frozen)
 		c.memory.SetAccessTimes(o.resolver.accessKnown, !o.resolver.noAccessTimes)
 		if o.resolver.readOnly {
 			c.memory.Trouble() // logins are not recorded meanwhile
 		}
+		c.memory.SetDisabled(o.resolver.disabled)
+		c.memory.Requested(c.sinceAsked())
 		c.memory.Observe(own, o.resolver.resolve(ctx, client, c.memory.spec, own))
+	}
+	o.recollect(ctx, client, chains)
+	for i, c := range chains {
+		c.busy = false
 		c.work()
 		plans[i] = c.memory.Plan()
 		c.publish(plans[i])
@@ -283,6 +367,7 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		}
 		c.publish(plans[i])
 	}
+	o.forget()
 	return again, nil
 }
 
@@ -305,12 +390,15 @@ func (o *organization) reportStrangers(l Listing, chains []*chain) {
 // list takes the organization's list, with the tokens where that saves many single reads.
 func (o *organization) list(ctx context.Context, client *quay.Client, chains []*chain) (Listing, error) {
 	tokens := 0
+	// Once a sync, so that a token that somebody replaced is noticed: one list shows all, and costs Quay what one without does.
+	first := o.tokened != o.syncs
 	for _, c := range chains {
 		if c.memory.needsToken() {
 			tokens++
 		}
 	}
-	robots, answer, err := client.ListRobots(ctx, o.key.owner, quay.ListOptions{Token: tokens > 3, Permissions: true})
+	robots, answer, err := client.ListRobots(ctx, o.key.owner, quay.ListOptions{Token: first || tokens > 3, Permissions: true})
+	o.tokened = o.syncs
 	if err != nil {
 		return Listing{}, fmt.Errorf("listing the robots of %s: %w", o.key.owner, err)
 	}
@@ -357,7 +445,7 @@ func (o *organization) compareClocks(l Listing) {
 	here, there := l.Sent.Sub(o.sent), l.At.Sub(o.at)
 	drift := (there - here).Abs()
 	// The Date header counts whole seconds, on both lists.
-	if drift > o.clockAllowance()+2*time.Second {
+	if drift > o.common().Safety.ClockAllowance+2*time.Second {
 		o.agreed = 0
 		o.frozen = fmt.Sprintf("between two lists Quay's clock moved by %v while %v passed here", there, here.Round(time.Second))
 		o.log.Error("nothing is created or deleted until the clocks agree again", "reason", o.frozen)
@@ -370,13 +458,4 @@ func (o *organization) compareClocks(l Listing) {
 		o.frozen = ""
 		o.log.Info("the clocks agree again")
 	}
-}
-
-func (o *organization) clockAllowance() time.Duration {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, c := range o.chains {
-		return c.spec.Load().Safety.ClockAllowance
-	}
-	return DefaultSafety().ClockAllowance
 }

@@ -47,6 +47,7 @@ func (o *organization) perform(ctx context.Context, client *quay.Client, l Listi
 			}
 			group.Go(func() error {
 				if o.work(ctx, client, l, c, steps, st.within) {
+					c.busy = true
 					worked.Store(true)
 				}
 				return nil
@@ -62,7 +63,12 @@ func (m *Memory) mints(s Step) bool {
 	if s.Action == Create {
 		return m.published() == nil
 	}
-	return s.Action != Delete && s.Action != Ungrant && s.Action != Leave
+	switch s.Action {
+	case Delete, Ungrant, Leave, Record, Intend, RegenerateToken, Probe:
+		return false
+	default:
+		return true
+	}
 }
 
 // relisted marks in chain.tried that a deletion found its list too old, and another list was asked for.
@@ -104,8 +110,8 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		if s.Action == Delete && (did || err != nil) {
 			c.memory.NotDeleted(s.Generation, err)
 		}
-		if did {
-			worked = true
+		worked = worked || did
+		if did && err == nil {
 			o.engine.metrics.did(c.memory, s)
 			o.log.Info("done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
 		}
@@ -139,6 +145,14 @@ func (o *organization) do(ctx context.Context, client *quay.Client, m *Memory, l
 		return true, nil
 	case Prove:
 		return o.prove(ctx, client, m, s)
+	case Verify:
+		return o.verify(ctx, client, m, s)
+	case Probe:
+		return o.probe(ctx, client, m, s)
+	case Record, Intend:
+		return o.record(ctx, m, s)
+	case RegenerateToken:
+		return o.regenerate(ctx, client, m, s)
 	}
 	return false, fmt.Errorf("internal error: no way to perform %v", s.Action)
 }
@@ -156,7 +170,7 @@ func (o *organization) create(ctx context.Context, client *quay.Client, m *Memor
 		return true, nil
 	case errors.Is(err, quay.ErrUnreachable), errors.Is(err, quay.ErrUnavailable), errors.Is(err, quay.ErrMalformed):
 		// It may have been created, or be created yet. The next list tells; until then its number is not tried again.
-		if m.spec.Strategy == Overlap {
+		if !m.spec.Strategy.fixed() {
 			m.Taken(s.Generation)
 		}
 	}
@@ -164,14 +178,14 @@ func (o *organization) create(ctx context.Context, client *quay.Client, m *Memor
 }
 
 func (o *organization) delete(ctx context.Context, client *quay.Client, s Step) (bool, error) {
-	if s.Unused {
+	if s.Unused || s.Idle {
 		info, _, err := client.GetRobot(ctx, s.Robot)
 		switch {
 		case errors.Is(err, quay.ErrRobotMissing):
 			return true, nil
 		case err != nil:
 			return false, err
-		case !info.LastAccessed.IsZero():
+		case !info.LastAccessed.Equal(s.LastAccessed):
 			return false, nil // somebody uses it after all; the next list shows it
 		}
 	}

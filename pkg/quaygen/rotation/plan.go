@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
@@ -13,19 +14,25 @@ import (
 type Action int
 
 const (
-	ReadToken Action = iota + 1 // learn the token of a generation that shall be served
-	ReadRoles                   // read back which roles a generation has
-	Grant                       // give a role on a repository
-	Join                        // add to a team
-	Prove                       // log in and ask for pull on all that matters
-	Ungrant                     // take a grant away
-	Leave                       // remove from a team
-	Create                      // mint the next generation
-	Delete                      // end a generation
+	Verify          Action = iota + 1 // look at a robot itself, where a list gives reason to doubt what is known of it
+	ReadToken                         // learn the token of a generation that shall be served
+	ReadRoles                         // read back which roles a generation has
+	Grant                             // give a role on a repository
+	Join                              // add to a team
+	Probe                             // log in with a token that was to end, to learn whether it did
+	Prove                             // log in and ask for pull on all that matters
+	Record                            // write into the ledger what is known to be so
+	Intend                            // write into the ledger what is about to be done
+	RegenerateToken                   // have Quay replace the token
+	Ungrant                           // take a grant away
+	Leave                             // remove from a team
+	Create                            // mint the next generation
+	Delete                            // end a generation
 )
 
 var actionNames = [...]string{ReadToken: "read token", ReadRoles: "read roles", Grant: "grant", Join: "join team", Prove: "prove",
-	Ungrant: "remove grant", Leave: "leave team", Create: "create", Delete: "delete"}
+	Ungrant: "remove grant", Leave: "leave team", Create: "create", Delete: "delete",
+	Verify: "verify", Probe: "probe", Record: "record", Intend: "intend to regenerate", RegenerateToken: "regenerate"}
 
 func (a Action) String() string {
 	if a <= 0 || int(a) >= len(actionNames) {
@@ -37,17 +44,34 @@ func (a Action) String() string {
 // Step is one thing to do in Quay. It rests on the list it was planned from, and must not be sent when that list has
 // become older than the step deadline (rule 3).
 type Step struct {
-	Action     Action
-	Generation int64
-	Robot      quay.Robot
-	Repository string // Grant, Ungrant
-	Role       quay.Role
-	Team       string   // Join, Leave
-	Proof      []string // Prove: repositories on which pull must be granted
-	Unused     bool     // Delete: only if a single read, made just before, still shows no login ever
-	Why        string
-	Then       []string // Create: what the new generation will be given, for people
+	Action       Action
+	Generation   int64
+	Robot        quay.Robot
+	Repository   string // Grant, Ungrant
+	Role         quay.Role
+	Team         string   // Join, Leave
+	Proof        []string // Prove: repositories on which pull must be granted
+	Unused       bool     // Delete: only if a single read, made just before, still shows no login ever
+	Idle         bool     // Delete: only if a single read, made just before, still shows LastAccessed
+	LastAccessed time.Time
+	Why          string
+	Then         []string // Create: what the new generation will be given, for people
+
+	Token  string        // with the strategy regenerate: the fingerprint of the token it is about
+	Record ledger.Record // Record, Intend: what is written
+	Kind   RecordKind    // Record: what there is to say
 }
+
+// RecordKind is what a record in the ledger says that the one before it did not; a label of metrics.
+type RecordKind string
+
+// The kinds of records.
+const (
+	RecordFirst     RecordKind = "adopted"           // which token the robot has
+	RecordRotated   RecordKind = "rotated"           // that an intended rotation was done
+	RecordElsewhere RecordKind = "rotated_elsewhere" // that somebody else replaced the token
+	RecordNotDone   RecordKind = "not_rotated"       // that an intended rotation was certainly not done
+)
 
 func (s Step) String() string {
 	text := s.Action.String() + " " + s.Robot.Username()
@@ -58,7 +82,12 @@ func (s Step) String() string {
 		text += " on " + s.Repository
 	case Join, Leave:
 		text += " " + s.Team
-	case ReadToken, ReadRoles, Prove, Create, Delete: // the robot says it all
+	case ReadToken, ReadRoles, Prove, Create, Delete, Verify, Probe, Intend, RegenerateToken: // the robot says it all
+	case Record:
+		text += " " + string(s.Kind)
+	}
+	if s.Token != "" {
+		text += " (token " + s.Token + ")"
 	}
 	return text
 }
@@ -103,12 +132,17 @@ func (m *Memory) Plan() Plan {
 	}
 	gens := m.ascending()
 	p.describe(gens)
+	p.verify()
 	p.read(gens)
 	p.permit(gens)
-	if m.spec.Strategy == None {
+	switch m.spec.Strategy {
+	case None:
 		p.createFixed()
-	} else {
+	case Regenerate:
+		p.regenerate()
+	default:
 		p.prove()
+		p.touch()
 		p.create()
 		p.delete(gens)
 	}
@@ -137,7 +171,7 @@ func (p *planner) read(gens []*generation) {
 		}
 		// With the strategy none others may regenerate the token at any time: it is read again at each sync.
 		stale := p.spec.Strategy == None && p.at.Sub(g.tokenRead) >= p.spec.Sync/2
-		if g == p.published() && (g.token.IsZero() || stale) {
+		if p.spec.Strategy != Regenerate && g == p.published() && (g.token.IsZero() || stale) {
 			p.step(Step{Action: ReadToken, Generation: g.Number, Robot: g.Robot, Why: "it is to be served"})
 		}
 		if g.published || p.frozenPublication(g) {
@@ -249,19 +283,30 @@ func (p *planner) create() {
 		return
 	case p.revoke != nil && (pub == nil || pub.Number <= p.revoke.through):
 		why = fmt.Sprintf("everything up to generation %d is being revoked", p.revoke.through)
+	case pub == nil && !p.wantedNow():
+		return
 	case pub == nil:
 		why = "there is no generation"
+	case p.ended(pub) && pub.present:
+		if !p.wantedNow() {
+			return
+		}
+		why = "its namespace asks again after " + pub.Robot.Username() + " was idle"
 	case !pub.present:
 		p.wait("%s is not in the last list; nothing is created before it is certain to be gone", pub.Robot.Username())
 		return
 	default:
-		due := pub.Created.Add(p.spec.Every - p.spec.early())
+		due := p.due(pub)
 		p.Next = due
 		if p.forced && p.forcedAt == pub.Number {
 			why = "a rotation was asked for"
 			break
 		}
 		if p.at.Before(due) {
+			return
+		}
+		if p.idles(pub) && (!p.inUse(pub) || p.at.Sub(pub.LastAccessed) > p.timingOf(pub).Idle/2) {
+			p.wait("a rotation is due since %s, but %s is not in use", clock(due), pub.Robot.Username())
 			return
 		}
 		if n := p.alive(); n >= p.spec.maxLive() {
@@ -286,6 +331,9 @@ func (p *planner) create() {
 	}
 	p.step(Step{Action: Create, Generation: n, Robot: robot, Why: why, Then: p.gifts(pub)})
 }
+
+// due is when g's rotation is.
+func (m *Memory) due(g *generation) time.Time { return g.Created.Add(m.spec.Every - m.spec.early()) }
 
 // gifts lists what a new generation after prev will be granted.
 func (p *planner) gifts(prev *generation) []string {

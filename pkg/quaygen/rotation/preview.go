@@ -2,10 +2,7 @@ package rotation
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 )
 
 // Preview lists each organization once and returns what a process that starts now would do, without doing it. It knows
@@ -24,6 +21,7 @@ func Preview(ctx context.Context, assignments []Assignment) ([]Status, error) {
 		}
 		o.resolver.begin(1)
 		o.resolver.look(ctx, client, o.log)
+		chains = o.discover(listing, chains)
 		split := listing.chains()
 		o.resolver.seen(split, chains)
 		for _, c := range chains {
@@ -33,10 +31,5 @@ func Preview(ctx context.Context, assignments []Assignment) ([]Status, error) {
 			c.publish(c.memory.Plan())
 		}
 	}
-	statuses := e.Statuses()
-	if len(statuses) != len(assignments) {
-		return nil, fmt.Errorf("internal error: %d robots planned of %d", len(statuses), len(assignments))
-	}
-	slices.SortFunc(statuses, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
-	return statuses, nil
+	return e.Statuses(), nil
 }

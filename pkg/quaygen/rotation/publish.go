@@ -7,7 +7,7 @@ import (
 
 // eligible reports whether g may ever be granted, proven or served by this process.
 func (m *Memory) eligible(g *generation) bool {
-	if m.spec.Strategy == None {
+	if m.spec.Strategy.fixed() {
 		return !g.gone
 	}
 	return g.Owned && !g.gone && !m.late(g) && !m.stray(g)
@@ -73,7 +73,7 @@ func (m *Memory) publish(prev, g *generation) {
 		g.evident = m.at
 	}
 	switch {
-	case m.spec.Strategy == None:
+	case m.spec.Strategy.fixed():
 		g.published = complete || used || m.at.Sub(g.Created) >= m.spec.Safety.Settle
 	case g.proof == proven:
 		g.published, g.alarm = true, ""
@@ -108,10 +108,27 @@ func (m *Memory) servable() (*generation, time.Duration, string) {
 			why = "the token of " + g.Robot.Username() + " has not been read yet"
 			continue
 		}
-		validity := m.timingOf(g).servable(m.spec.Safety)
-		if m.spec.Strategy == None {
-			validity = fixedServable
+		if g.dead {
+			why = g.Robot.Username() + " was deleted by somebody else"
+			continue
 		}
+		if reason := m.unfit(g); reason != "" {
+			return nil, 0, reason
+		}
+		validity := m.timingOf(g).servable(m.spec.Safety)
+		switch m.spec.Strategy {
+		case None:
+			validity = fixedServable
+		case Regenerate:
+			if validity, why = m.regenerable(g); validity == 0 {
+				return nil, 0, why
+			}
+		case Overlap:
+			if m.idles(g) {
+				validity = min(validity, m.wakeful(g))
+			}
+		}
+		validity -= m.sent.Sub(g.seen) // a list that does not show it is no news of it
 		for _, h := range gens[i+1:] {
 			if h.Owned && (h.published || !h.accessed.IsZero() || !m.tells(h)) {
 				validity = min(validity, m.safeBeside(g, h))
@@ -145,7 +162,7 @@ func (m *Memory) safeBeside(g, h *generation) time.Duration {
 }
 
 func (m *Memory) timingOf(g *generation) timing {
-	if m.spec.Strategy == None || !g.Owned {
+	if m.spec.Strategy.fixed() || !g.Owned {
 		return m.spec.timing()
 	}
 	return g.Timing

@@ -69,8 +69,8 @@ func (w *world) newReplica(name string, spec Spec) *replica {
 
 // restart is what a crash leaves: nothing.
 func (r *replica) restart() {
-	r.chain = newChain(r.spec, "quay")
-	r.clock = &organization{log: slog.New(slog.DiscardHandler), chains: map[string]*chain{"": r.chain}}
+	r.chain = newChain(r.spec, "quay", nil)
+	r.clock = &organization{log: slog.New(slog.DiscardHandler), chains: map[quay.Robot]*chain{r.spec.Base: r.chain}}
 	r.todo, r.lease, r.worked = nil, nil, false
 }
 
@@ -329,10 +329,14 @@ func (r *replica) checkNotSuperseded(s Step) {
 func (r *replica) effect(m *Memory, s Step) (tell func(), err error) {
 	w := r.w
 	f := w.robots[s.Robot.Short()]
-	if s.Action == Prove {
+	switch {
+	case s.Action == Prove:
 		return r.prove(m, s, f)
-	}
-	if f == nil {
+	case s.Action == Verify && f == nil:
+		return func() { m.Vanished(s.Generation) }, nil
+	case s.Action == Verify:
+		return func() { m.Verified(s.Generation, f.token, !f.token.Equal(m.gens[s.Generation].token)) }, nil
+	case f == nil:
 		return nil, quay.ErrRobotMissing
 	}
 	switch s.Action {

@@ -30,7 +30,7 @@ type resolver struct {
 	template map[string]*template // by the template's username
 
 	accessKnown, noAccessTimes bool
-	readOnly                   bool
+	readOnly, disabled         bool
 	looked                     int // the sync in which Quay's configuration was read; 0: never
 
 	mu           sync.Mutex // guards what follows, which workers use
@@ -74,10 +74,10 @@ func (r *resolver) seen(split map[string][]quay.RobotInfo, chains []*chain) {
 	}
 }
 
-// look reads Quay's own configuration now and then: whether it records last_accessed decides what lists can prove. It
-// is a hint; without it the feature is taken as on, which is Quay's default.
+// look reads Quay's own configuration once a sync, which costs Quay next to nothing: whether it records last_accessed decides
+// what lists can prove. It is a hint; without it the feature is taken as on, which is Quay's default.
 func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logger) {
-	if r.looked > 0 && r.syncs-r.looked < rareSyncs {
+	if r.looked == r.syncs {
 		return
 	}
 	capabilities, err := client.Capabilities(ctx)
@@ -86,7 +86,7 @@ func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logg
 		return
 	}
 	r.looked = r.syncs
-	r.readOnly = capabilities.ReadOnly
+	r.readOnly, r.disabled = capabilities.ReadOnly, capabilities.RobotsDisallowed
 	r.accessKnown = r.accessKnown || capabilities.Known
 	if capabilities.Known && capabilities.LastAccessedOff != r.noAccessTimes {
 		r.noAccessTimes = capabilities.LastAccessedOff

@@ -10,10 +10,14 @@ import (
 func (p *planner) delete(gens []*generation) {
 	pub := p.published()
 	for _, g := range gens {
-		if !g.Owned || !g.present || g == pub {
+		if !g.Owned || !g.present {
 			continue
 		}
-		step, until := p.end(g, pub)
+		end := p.end
+		if g == pub {
+			end = func(g, _ *generation) (*Step, string) { return p.idle(g) }
+		}
+		step, until := end(g, pub)
 		if step == nil {
 			if until != "" {
 				p.wait("%s is kept: %s", g.Robot.Username(), until)
@@ -150,7 +154,7 @@ func (p *planner) describe(gens []*generation) {
 		p.wait("nothing is served: %s", why)
 	}
 	for _, g := range gens {
-		s := GenerationState{Number: g.Number, Robot: g.Robot, Created: g.Created, LastAccessed: g.LastAccessed}
+		s := GenerationState{Number: p.numberOf(g), Robot: g.Robot, Created: g.Created, LastAccessed: g.LastAccessed}
 		switch {
 		case !g.present:
 			s.State = StateMissing

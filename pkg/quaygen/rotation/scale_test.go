@@ -70,7 +70,7 @@ func benchmarkColdStart(b *testing.B, n int) {
 		done := make(chan error, 1)
 		go func() { done <- e.Run(ctx) }()
 		for _, a := range robots {
-			if _, err := e.Await(ctx, a.Spec.Name); err != nil {
+			if _, err := e.Await(ctx, Ref{Name: a.Spec.Name}); err != nil {
 				b.Fatal(err)
 			}
 		}

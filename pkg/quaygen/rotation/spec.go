@@ -17,7 +17,13 @@ const (
 	// None keeps one robot of the base name itself, with its permissions right, and serves whatever token it
 	// has now. Nothing is ever rotated or deleted.
 	None
+	// Regenerate keeps one robot of the base name itself and gives it another token when one is due. The old token ends
+	// at that moment. When that was lives in a ledger, since Quay does not tell.
+	Regenerate
 )
+
+// fixed reports whether the robot is one of the base name, not a row of generations.
+func (s Strategy) fixed() bool { return s == None || s == Regenerate }
 
 func (s Strategy) String() string {
 	switch s {
@@ -25,8 +31,27 @@ func (s Strategy) String() string {
 		return "overlap"
 	case None:
 		return "none"
+	case Regenerate:
+		return "regenerate"
 	}
 	return fmt.Sprintf("Strategy(%d)", int(s))
+}
+
+// Scope is for whom a robot is.
+type Scope int
+
+const (
+	// Shared is one robot for all who ask. The zero value.
+	Shared Scope = iota
+	// PerNamespace is a robot for each namespace that asks, made when it first does and ended when it is idle.
+	PerNamespace
+)
+
+func (s Scope) String() string {
+	if s == PerNamespace {
+		return "namespace"
+	}
+	return "shared"
 }
 
 // Spec is what one configured robot shall be. It is comparable by value except for Permissions.
@@ -35,6 +60,7 @@ type Spec struct {
 	Instance string     // marks robots as this installation's; replicas and clusters may share it
 	Base     quay.Robot // generations are named after it
 	Strategy Strategy
+	Scope    Scope
 
 	Every      time.Duration // from one generation to the next
 	Overlap    time.Duration // how long a superseded generation certainly lives
@@ -42,6 +68,7 @@ type Spec struct {
 	Max        time.Duration // after so long since its successor's creation it is retired, used or not
 	MaxRefresh time.Duration // the longest time a consumer keeps a credential without asking again (R)
 	Sync       time.Duration // the interval between two lists of an organization (S)
+	Idle       time.Duration // with PerNamespace: unused for so long, a namespace's robot ends
 
 	Safety      Safety
 	Permissions Permissions
@@ -121,10 +148,15 @@ func (s Spec) maxLive() int {
 // whatever its own configuration, then uses for it (rule 15).
 type timing struct {
 	Overlap, Max, MaxRefresh time.Duration
+	Idle                     time.Duration // 0: it does not end by being idle
 }
 
 func (s Spec) timing() timing {
-	return timing{Overlap: s.Overlap, Max: s.Max, MaxRefresh: s.MaxRefresh}
+	t := timing{Overlap: s.Overlap, Max: s.Max, MaxRefresh: s.MaxRefresh}
+	if s.Scope == PerNamespace {
+		t.Idle = s.Idle
+	}
+	return t
 }
 
 // servable is how long after its last good list a replica may hand out a generation with these times from memory:

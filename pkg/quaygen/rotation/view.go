@@ -71,18 +71,17 @@ type sighting struct {
 	Token        secret.String // only where one list with tokens replaced many single reads
 }
 
-// sight picks the robots of spec's chain out of a listing. With [None] the chain is the base robot itself, under
-// number 0.
+// sight picks the robots of spec's chain out of a listing. With [None] and [Regenerate] the chain is the base robot
+// itself, under number 0.
 func sight(spec Spec, l Listing) []sighting {
 	var out []sighting
 	for _, info := range l.Robots {
 		var number int64
-		switch spec.Strategy {
-		case None:
+		if spec.Strategy.fixed() {
 			if info.Robot != spec.Base {
 				continue
 			}
-		default:
+		} else {
 			n, ok := info.Robot.GenerationOf(spec.Base)
 			if !ok {
 				continue
@@ -101,13 +100,15 @@ func sight(spec Spec, l Listing) []sighting {
 	return out
 }
 
+const foreignInstance = "it belongs to the instance "
+
 func ownership(spec Spec, number int64, description string) (timing, string) {
 	m, ok := parseMarker(description)
 	switch {
 	case !ok:
 		return timing{}, "it does not carry quaygen's marker"
 	case m.Instance != spec.Instance:
-		return timing{}, fmt.Sprintf("it belongs to the instance %q, not to %q", m.Instance, spec.Instance)
+		return timing{}, fmt.Sprintf(foreignInstance+"%q, not to %q", m.Instance, spec.Instance)
 	case m.Robot != spec.Base.Short() || m.Generation != number:
 		return timing{}, fmt.Sprintf("its marker names generation %d of %q", m.Generation, m.Robot)
 	}

@@ -1,0 +1,159 @@
+package rotation
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+)
+
+// ledgerTimeout bounds one call to the ledger.
+const ledgerTimeout = 10 * time.Second
+
+var errNoLedger = errors.New("none is configured")
+
+// recollect reads, for each robot that is regenerated, what the ledger holds and then the robot's token, in this order: a
+// rotation by another process in between shows as a changed record when this one writes.
+func (o *organization) recollect(ctx context.Context, client *quay.Client, chains []*chain) {
+	var group errgroup.Group
+	group.SetLimit(workers)
+	for _, c := range chains {
+		if c.memory.spec.Strategy != Regenerate || c.collected == o.syncs && !c.busy {
+			continue
+		}
+		c.collected = o.syncs
+		group.Go(func() error {
+			o.remembered(ctx, c.memory)
+			g := c.memory.gens[0]
+			if g == nil || !g.present {
+				return nil
+			}
+			step := Step{Action: ReadToken, Robot: g.Robot}
+			if _, err := o.readToken(ctx, client, c.memory, step); err != nil && ctx.Err() == nil {
+				c.failed[step.String()] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // what failed is kept with each chain
+}
+
+func (o *organization) remembered(ctx context.Context, m *Memory) {
+	store, sent := o.engine.config.Ledger, time.Now()
+	if store == nil {
+		m.Remembered(ledger.Record{}, "", errNoLedger, sent)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	r, v, err := store.Load(ctx, m.spec.Base)
+	m.Remembered(r, v, err, sent)
+}
+
+// record writes into the ledger. Somebody else's write in between is not an error: the next pass reads what it was.
+func (o *organization) record(ctx context.Context, m *Memory, s Step) (bool, error) {
+	store := o.engine.config.Ledger
+	if store == nil {
+		return false, fmt.Errorf("the ledger: %w", errNoLedger)
+	}
+	if s.Action == Intend {
+		s.Record.Intent.ID, s.Record.Intent.Holder = rand.Text(), o.engine.config.Holder
+	}
+	// An intent that was found a moment ago must not be cut off by the end of the process: what is known is written.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	defer cancel()
+	before := time.Now()
+	var v ledger.Version
+	var err error
+	if m.kept.version == "" {
+		v, err = store.Create(ctx, s.Record)
+	} else {
+		v, err = store.Replace(ctx, s.Record, m.kept.version)
+	}
+	switch {
+	case err == nil:
+		m.Wrote(s.Record, v, before)
+		return true, nil
+	case errors.Is(err, ledger.ErrExists), errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrNotFound):
+		return true, nil
+	}
+	m.Unclear(err)
+	return false, fmt.Errorf("writing into the ledger: %w", err)
+}
+
+// regenerate asks Quay for another token. Quay cannot be told to do so only if the token is still the one that was meant, so
+// that is looked at, and the lease, last thing before asking (G2, G5).
+func (o *organization) regenerate(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
+	changed, err := o.readToken(ctx, client, m, s)
+	if err != nil || changed {
+		return changed, err
+	}
+	if !leaseLeft(m.spec.Safety, elapsed(m.kept.mine)) {
+		return true, nil // the next pass intends again
+	}
+	// Whatever becomes of this process meanwhile: a request that was sent is better answered than wondered about.
+	m.Posting()
+	_, _, err = client.RegenerateRobot(context.WithoutCancel(ctx), s.Robot)
+	switch {
+	case err == nil, errors.Is(err, quay.ErrRobotMissing):
+		return true, nil
+	case slices.ContainsFunc(clearRefusals, func(refusal error) bool { return errors.Is(err, refusal) }):
+		m.Refused(err.Error())
+	}
+	return true, err
+}
+
+// clearRefusals are the answers after which Quay certainly did nothing.
+var clearRefusals = []error{quay.ErrReadOnly, quay.ErrRateLimited, quay.ErrTokenRejected, quay.ErrForbidden, quay.ErrInvalid}
+
+// probe logs in with the token that was to end.
+func (o *organization) probe(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
+	g, at := m.gens[s.Generation], time.Now()
+	_, err := client.Login(ctx, s.Robot, g.token, nil)
+	switch {
+	case err == nil:
+		m.Probed(at, true)
+	case errors.Is(err, quay.ErrLoginRefused):
+		m.Probed(at, false)
+	default:
+		return false, err
+	}
+	return true, nil
+}
+
+// verify looks at one robot itself (see doubt.go).
+func (o *organization) verify(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
+	g := m.gens[s.Generation]
+	info, _, err := client.GetRobot(ctx, s.Robot)
+	switch {
+	case errors.Is(err, quay.ErrRobotMissing):
+		m.Vanished(s.Generation)
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	token := info.Token
+	if token.IsZero() {
+		token = g.token
+	}
+	replaced := !token.Equal(g.token)
+	if replaced || m.disabled {
+		_, err := client.Login(ctx, s.Robot, token, nil)
+		switch {
+		case errors.Is(err, quay.ErrRobotsDisabled):
+			m.Barred(s.Generation)
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+	}
+	m.Verified(s.Generation, token, replaced && m.spec.Strategy != Regenerate)
+	return true, nil
+}
