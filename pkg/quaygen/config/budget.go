@@ -41,7 +41,7 @@ func (d *decoder) checkBudget(c *Config) {
 // rotationCalls is how many calls per second the rotation of one robot takes when all robots are due within the tenth
 // of Every over which rotations are spread: create, login, delete and each grant, and a tenth more for repetitions.
 func rotationCalls(s rotation.Spec) float64 {
-	if s.Strategy != rotation.Overlap || s.Every <= 0 {
+	if s.Strategy == rotation.None || s.Every <= 0 {
 		return 0
 	}
 	grants := len(s.Permissions.Repositories) + len(s.Permissions.Teams)

@@ -103,8 +103,25 @@ func (d *decoder) checkRobots(c *Config, registries *index) {
 		first[a] = i
 	}
 	for i, r := range c.Robots {
+		if r.Scope == rotation.PerNamespace && !r.Base.IsZero() {
+			d.checkNamespaceNames(i, c.Robots, addresses)
+		}
 		if !r.Permissions.From.IsZero() {
 			d.checkFrom(item("robots", i)+".permissions.from", r, addresses[r.Registry], c.Robots, first)
+		}
+	}
+}
+
+// checkNamespaceNames refuses a robot whose name could be that of a namespace of robots[i].
+func (d *decoder) checkNamespaceNames(i int, robots []Robot, addresses map[string]string) {
+	r := robots[i]
+	for j, other := range robots {
+		if j == i || other.Base.IsZero() || other.Base.Owner() != r.Base.Owner() || addresses[other.Registry] != addresses[r.Registry] {
+			continue
+		}
+		if rotation.IsNamespaceRobot(r.Base, other.Base.Short()) {
+			d.fail(item("robots", j)+".robot", "%s could be the robot that robots[%d] (line %d) makes for a namespace of that name; choose another name",
+				other.Base, i, d.locate(item("robots", i)+".robot").line)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type Config struct {
 	Clients     []Client     // who may call; none: nobody
 	Rules       policy.Rules // who may have what; none: nobody may have anything
 	Server      Server
+	Ledger      Ledger
 	Sync        time.Duration   // from one list of an organization to the next; default 30 s
 	Safety      rotation.Safety // allowances for lag and clocks
 
@@ -72,6 +73,18 @@ type Client struct {
 	Name            string
 	BearerTokenFile string
 	Namespace       string // the one the client is confined to; empty: it says in each request whom it asks for
+}
+
+// Ledger is where is kept when robots with the strategy regenerate were rotated. At most one field is set; the zero Ledger
+// is right where there are no such robots. Changes need a restart.
+type Ledger struct {
+	File       string     // of one replica alone; it is made if it does not exist
+	Kubernetes LedgerKube // shared by replicas
+}
+
+// LedgerKube keeps the ledger in a cluster, one Lease a robot.
+type LedgerKube struct {
+	Namespace string // of the Leases; empty: the ledger is not kept in Kubernetes
 }
 
 // Server is where and how the service listens. Changes need a restart.

@@ -33,6 +33,15 @@ var pathRE = regexp.MustCompile(`\A(?:/|\./|\.\./).*[^/]\z`)
 // file reads the path of a file; relative ones start from the directory of the configuration. What does not look like
 // a path is not quoted: it could be the secret itself, written into the wrong place.
 func (v value) file(kind fileKind) string {
+	name := v.newFile()
+	if name != "" {
+		v.d.files = append(v.d.files, fileRef{v.path, name, kind})
+	}
+	return name
+}
+
+// newFile reads the path of a file that need not exist.
+func (v value) newFile() string {
 	s := v.str()
 	if s == "" {
 		return ""
@@ -45,7 +54,6 @@ func (v value) file(kind fileKind) string {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(v.d.file), name)
 	}
-	v.d.files = append(v.d.files, fileRef{v.path, name, kind})
 	return name
 }
 

@@ -19,6 +19,7 @@ const (
 	defaultQuiet      = 2 * time.Hour
 	defaultMax        = 168 * time.Hour
 	defaultMaxRefresh = time.Hour
+	defaultIdle       = 720 * time.Hour
 	defaultQPS        = 5.0
 	defaultBurst      = 10
 	defaultListen     = ":8443"
@@ -37,10 +38,18 @@ func (d *decoder) robot(v value, c *Config, timesOK bool) Robot {
 	r.Name = o.require("name", "the name that callers ask for").name()
 	owner := d.owner(o)
 	r.Base = d.base(o.require("robot", "the short name of the robot in Quay, such as k8s_prod_puller"), owner)
-	o.get("scope").oneOf("shared", "shared")
+	if o.get("scope").oneOf(rotation.Shared.String(), rotation.Shared.String(), rotation.PerNamespace.String()) == rotation.PerNamespace.String() {
+		r.Scope = rotation.PerNamespace
+	}
 
 	before := len(d.problems)
 	r.MaxRefresh = o.get("maxRefresh").duration(defaultMaxRefresh)
+	idle := o.get("idle")
+	if after := idle.duration(defaultIdle); r.Scope == rotation.PerNamespace {
+		r.Idle = after
+	} else if idle.written() {
+		d.warn(idle.path, "has no effect: only the robots of namespaces (scope: namespace) end by being idle; remove it")
+	}
 	d.rotation(o.get("rotation"), &r.Spec)
 	timesOK = timesOK && len(d.problems) == before
 
@@ -118,12 +127,14 @@ func quayName(s string) string {
 var strategies = map[string]rotation.Strategy{
 	rotation.Overlap.String(): rotation.Overlap,
 	rotation.None.String():    rotation.None,
+
+	rotation.Regenerate.String(): rotation.Regenerate,
 }
 
 func (d *decoder) rotation(v value, s *rotation.Spec) {
 	o := v.object()
 	defer o.end()
-	s.Strategy = strategies[o.get("strategy").oneOf(rotation.Overlap.String(), rotation.Overlap.String(), rotation.None.String())]
+	s.Strategy = strategies[o.get("strategy").oneOf(rotation.Overlap.String(), rotation.Overlap.String(), rotation.Regenerate.String(), rotation.None.String())]
 	every, overlap := o.get("every"), o.get("overlap")
 	s.Every, s.Overlap = every.duration(defaultEvery), overlap.duration(defaultOverlap)
 
@@ -132,11 +143,17 @@ func (d *decoder) rotation(v value, s *rotation.Spec) {
 	s.Quiet = drain.get("quiet").duration(defaultQuiet)
 	s.Max = drain.get("max").duration(defaultMax)
 
-	if s.Strategy == rotation.None {
-		for _, idle := range []value{every, overlap, drain.value} {
-			if idle.written() {
-				d.warn(idle.path, "has no effect: with strategy none the robot is never rotated; remove it")
-			}
+	unused := []value{overlap, drain.value}
+	switch s.Strategy {
+	case rotation.Overlap:
+		return
+	case rotation.None:
+		unused = append(unused, every)
+	case rotation.Regenerate:
+	}
+	for _, v := range unused {
+		if v.written() {
+			d.warn(v.path, "has no effect with strategy %s: no other robot takes over; remove it", s.Strategy)
 		}
 	}
 }
@@ -185,7 +202,7 @@ func (d *decoder) permissions(v value, owner quay.Owner, strategy rotation.Strat
 	}
 	p.Teams = d.teams(teams, owner)
 	p.From = d.base(from, owner)
-	if strategy == rotation.Overlap && len(p.Repositories) == 0 && len(p.Teams) == 0 && !from.written() {
+	if strategy != rotation.None && len(p.Repositories) == 0 && len(p.Teams) == 0 && !from.written() {
 		d.warn(v.path, "nothing is granted: the robot will be able to log in, but not to pull; list repositories")
 	}
 	return p

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,7 @@ func (d *decoder) config(v value, c *Config) {
 	c.Clients = each(root.get("clients"), d.client)
 	c.Rules = each(root.get("rules"), d.rule)
 	c.Server = d.server(root.get("server"))
+	c.Ledger = d.ledger(root.get("ledger"), c)
 }
 
 // nonEmpty reports a list that is written but empty: an empty robots list, say from a template gone wrong, would turn
@@ -69,6 +71,28 @@ func (d *decoder) safety(v value) rotation.Safety {
 		ClockAllowance:    o.get("clockAllowance").duration(defaults.ClockAllowance),
 		AllowUnsafeTiming: o.get("allowUnsafeTiming").boolean(),
 	}
+}
+
+// defaultLedger is where the manifests mount a volume.
+const defaultLedger = "/var/lib/quaygen/ledger.db"
+
+func (d *decoder) ledger(v value, c *Config) Ledger {
+	o := v.object()
+	defer o.end()
+	file, kubernetes := o.get("file"), o.get("kubernetes")
+	k := kubernetes.object()
+	defer k.end()
+	l := Ledger{File: file.newFile()}
+	if kubernetes.written() {
+		l.Kubernetes.Namespace = k.require("namespace", "the namespace in which the Leases are kept").matching(namespaceRE, namespaceRule)
+	}
+	switch {
+	case file.written() && kubernetes.written():
+		kubernetes.fail("the ledger is kept in a file or in Kubernetes; remove one of the two keys")
+	case l == Ledger{} && slices.ContainsFunc(c.Robots, func(r Robot) bool { return r.Strategy == rotation.Regenerate }):
+		l.File = defaultLedger
+	}
+	return l
 }
 
 func (d *decoder) registry(v value) Registry {

@@ -63,7 +63,20 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 				MaxRefresh: time.Hour, Sync: 30 * time.Second, Safety: rotation.DefaultSafety(),
 				Permissions: rotation.Permissions{Repositories: []rotation.RepositoryGrant{{Pattern: "*", Role: quay.RoleRead}}},
 			}},
+			{Registry: "quay", Spec: rotation.Spec{
+				Name: "own-puller", Instance: "prod-eu", Base: robot(t, myorg, orgErr, "k8s_own"), Strategy: rotation.Overlap, Scope: rotation.PerNamespace,
+				Every: 720 * time.Hour, Overlap: 24 * time.Hour, Quiet: 2 * time.Hour, Max: 168 * time.Hour, Idle: 720 * time.Hour,
+				MaxRefresh: time.Hour, Sync: 30 * time.Second, Safety: rotation.DefaultSafety(),
+				Permissions: rotation.Permissions{Repositories: []rotation.RepositoryGrant{{Pattern: "my-app", Role: quay.RoleRead}}},
+			}},
+			{Registry: "quay", Spec: rotation.Spec{
+				Name: "fixed-puller", Instance: "prod-eu", Base: robot(t, myorg, orgErr, "k8s_fixed"), Strategy: rotation.Regenerate,
+				Every: 720 * time.Hour, Overlap: 24 * time.Hour, Quiet: 2 * time.Hour, Max: 168 * time.Hour,
+				MaxRefresh: time.Hour, Sync: 30 * time.Second, Safety: rotation.DefaultSafety(),
+				Permissions: rotation.Permissions{Repositories: []rotation.RepositoryGrant{{Pattern: "my-app", Role: quay.RoleRead}}},
+			}},
 		},
+		Ledger:      config.Ledger{Kubernetes: config.LedgerKube{Namespace: "quaygen"}},
 		PullSecrets: []config.PullSecret{{Name: "everything", Robots: []string{"prod-puller", "partner-puller"}}},
 		Clients: []config.Client{
 			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso"},
