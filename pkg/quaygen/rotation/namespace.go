@@ -148,23 +148,25 @@ func (m *Memory) wakeful(g *generation) time.Duration {
 // Requested records how long ago somebody asked for the credential; negative: nobody did since this process started.
 func (m *Memory) Requested(ago time.Duration) { m.requested = ago }
 
-// requestTime is for how long a request stands that could not be answered.
+// requestTime is for how long a request stands that could not be answered. Who is served asks again within maxRefresh.
 const requestTime = 10 * time.Minute
+
+// asking reports whether somebody asked this process a short time ago.
+func (m *Memory) asking() bool { return m.requested >= 0 && m.requested <= max(requestTime, 2*m.spec.Sync) }
 
 // wantedNow reports whether a robot has to exist: a namespace's only if it asked a short time ago.
 func (m *Memory) wantedNow() bool {
-	return m.spec.Scope == Shared || m.requested >= 0 && m.requested <= requestTime
+	return m.spec.Scope == Shared || m.asking()
 }
 
 // touch plans the login by which Quay shows that a namespace that asks is not idle.
 func (p *planner) touch() {
 	g := p.published()
-	if g == nil || !g.present || !p.idles(g) || p.ended(g) || p.requested < 0 {
+	if g == nil || !g.present || !p.idles(g) || p.ended(g) || !p.asking() {
 		return
 	}
-	t := p.timingOf(g)
 	due := !p.at.Before(p.due(g)) && !p.inUse(g) // nothing is rotated that nobody uses
-	if p.requested <= t.Idle/4 && (p.at.Sub(p.lastUse(g)) > t.Idle/4 || due) {
+	if p.at.Sub(p.lastUse(g)) > p.timingOf(g).Idle/4 || due {
 		p.step(Step{Action: Prove, Generation: g.Number, Robot: g.Robot, Why: "its namespace asks for it, and Quay shall show that it is not idle"})
 	}
 }
