@@ -152,7 +152,9 @@ func (m *Memory) Requested(ago time.Duration) { m.requested = ago }
 const requestTime = 10 * time.Minute
 
 // asking reports whether somebody asked this process a short time ago.
-func (m *Memory) asking() bool { return m.requested >= 0 && m.requested <= max(requestTime, 2*m.spec.Sync) }
+func (m *Memory) asking() bool {
+	return m.requested >= 0 && m.requested <= max(requestTime, 2*m.spec.Sync)
+}
 
 // wantedNow reports whether a robot has to exist: a namespace's only if it asked a short time ago.
 func (m *Memory) wantedNow() bool {

@@ -24,7 +24,7 @@ func owner(t *testing.T, name string) quay.Owner {
 }
 
 func TestNoTwoNamespacesEverShareARobotAndQuayTakesEveryName(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's variety
+	random := rand.New(rand.NewPCG(1, 2))
 	const letters, inner = "abgh0123456789", "abgh0123456789---"
 	legal := func() string {
 		n := 1 + random.IntN(63)
