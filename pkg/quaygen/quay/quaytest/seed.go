@@ -80,6 +80,25 @@ func (s *Server) AddOrganization(name, ownerUser string) {
 	ns.addTeam("owners", "admin").setMember(s.clock(), ownerUser, true)
 }
 
+// DeleteOrganization deletes an organization with all that is in it.
+func (s *Server) DeleteOrganization(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ns, at := s.mustNamespace(name), s.clock()
+	if !ns.organization {
+		panic(fmt.Sprintf("quaytest: %q is no organization", name))
+	}
+	for _, b := range s.robots {
+		if b.ns == ns {
+			s.dropRobot(b, at)
+		}
+	}
+	for _, r := range ns.repositories {
+		s.dropRepository(r, at)
+	}
+	delete(s.namespaces, name)
+}
+
 // AddRepository makes an empty private repository. Users of their own namespace, and owners of an organization, are
 // its administrators.
 func (s *Server) AddRepository(ns, name string) {
