@@ -62,7 +62,9 @@ func writeAndWait(path string) error {
 	if _, err := s.Replace(context.Background(), r, v); err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stdout, "written")
+	if _, err := fmt.Fprintln(os.Stdout, "written"); err != nil {
+		return err
+	}
 	_, err = io.Copy(io.Discard, os.Stdin) // until it is killed
 	return err
 }

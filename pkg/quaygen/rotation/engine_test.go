@@ -23,6 +23,8 @@ type scene struct {
 	client *quay.Client
 	spec   rotation.Spec
 	ledger ledger.Store
+
+	tokenFile string // of the API token
 }
 
 func play(t *testing.T, story func(t *testing.T, s *scene)) {
@@ -49,7 +51,7 @@ func play(t *testing.T, story func(t *testing.T, s *scene)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &scene{t: t, quay: server, client: client, spec: rotation.Spec{
+		s := &scene{t: t, quay: server, client: client, tokenFile: file, spec: rotation.Spec{
 			Name: "puller", Instance: "test", Base: base, Strategy: rotation.Overlap,
 			Every: 200 * time.Hour, Overlap: 24 * time.Hour, Quiet: 2 * time.Hour, Max: 168 * time.Hour, MaxRefresh: time.Hour,
 			Sync: 5 * time.Minute, Safety: rotation.DefaultSafety(),
