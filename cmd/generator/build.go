@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -67,6 +71,26 @@ func assignments(c *config.Config, m *quayMetrics) ([]rotation.Assignment, error
 		out = append(out, rotation.Assignment{Spec: r.Spec, Registry: r.Registry, Client: clients[r.Registry]})
 	}
 	return out, nil
+}
+
+// openLedger returns nil where no robot needs a ledger.
+func openLedger(ctx context.Context, c config.Ledger) (ledger.Store, error) {
+	switch {
+	case c.File != "":
+		return ledger.OpenFile(ctx, c.File)
+	case c.Kubernetes.Namespace != "":
+		return nil, errors.New("ledger.kubernetes is not built into this version")
+	}
+	return nil, nil
+}
+
+// holder names this process for people who look into the ledger.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s, process %d", host, os.Getpid())
 }
 
 // settings says what callers may ask for.

@@ -21,6 +21,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
@@ -45,7 +46,14 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if err != nil {
 				return err
 			}
-			s, err := newServer(root.log, path, cfg)
+			store, err := openLedger(c.Context(), cfg.Ledger)
+			if err != nil {
+				return err
+			}
+			if store != nil {
+				defer func() { _ = store.Close() }() // every write is on the disk already
+			}
+			s, err := newServer(root.log, path, cfg, store)
 			if err != nil {
 				return err
 			}
@@ -85,13 +93,13 @@ type server struct {
 	draining atomic.Bool
 }
 
-func newServer(log *slog.Logger, path string, cfg *config.Config) (*server, error) {
+func newServer(log *slog.Logger, path string, cfg *config.Config, store ledger.Store) (*server, error) {
 	s := &server{log: log, path: path, started: cfg, listen: cfg.Server, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
-	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry})
+	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder()})
 	s.service = quaygen.New(s.engine, log)
 	if cert := cfg.Server.TLS.CertFile; cert != "" {
 		pair, err := certificate.Load(cert, cfg.Server.TLS.KeyFile)
@@ -137,6 +145,9 @@ func (s *server) apply(cfg *config.Config) error {
 func (s *server) reload(cfg *config.Config) error {
 	if cfg.Server != s.started.Server {
 		s.log.Warn("changes of server: take effect at the next start", "file", s.path)
+	}
+	if cfg.Ledger != s.started.Ledger {
+		s.log.Warn("changes of ledger: take effect at the next start", "file", s.path)
 	}
 	return s.apply(cfg)
 }
