@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/quaygen/quaygen/e2e/cluster"
 	"github.com/quaygen/quaygen/e2e/process"
+	"github.com/quaygen/quaygen/e2e/product"
 )
 
 // startTimeout bounds the start of a part, a cold build included.
@@ -41,6 +43,10 @@ func run(m *testing.M) int {
 	if control.cluster != nil {
 		control.cluster.Close()
 	}
+	if err := known.hunt(control.dir); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: what must never be logged:", err)
+		code = 1
+	}
 	if code != 0 {
 		fmt.Fprintln(os.Stderr, "the logs of all parts are kept in", control.dir)
 		return code
@@ -66,6 +72,25 @@ func shared(t *testing.T) *cluster.Cluster {
 		t.Fatal(control.err)
 	}
 	return control.cluster
+}
+
+// built are the programs of this repository, built by the first story that
+// asks for them.
+var built struct {
+	sync.Once
+	programs product.Programs
+	err      error
+}
+
+func programs(t *testing.T) product.Programs {
+	t.Helper()
+	built.Do(func() {
+		ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+		defer cancel()
+		built.programs, built.err = product.Build(ctx, filepath.Join(control.dir, "bin"))
+	})
+	check(t, built.err)
+	return built.programs
 }
 
 // operator runs ESO on c, with args, until the test ends. ESO acts on the whole

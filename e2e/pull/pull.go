@@ -4,10 +4,13 @@ package pull
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/authn/kubernetes"
@@ -23,6 +26,22 @@ var ErrRefused = errors.New("pull refused")
 
 // ErrNoEntry is returned when the secret has nothing for the image.
 var ErrNoEntry = errors.New("the pull secret has no entry for the image")
+
+// Entry returns the one entry of a pull secret.
+func Entry(secret *corev1.Secret) (authn.AuthConfig, error) {
+	var config struct {
+		Auths map[string]authn.AuthConfig `json:"auths"`
+	}
+	// The error of encoding/json shows nothing of what it read but a character.
+	if err := json.Unmarshal(secret.Data[corev1.DockerConfigJsonKey], &config); err != nil {
+		return authn.AuthConfig{}, fmt.Errorf("reading the pull secret: %w", err)
+	}
+	all := slices.Collect(maps.Values(config.Auths))
+	if len(all) != 1 {
+		return authn.AuthConfig{}, fmt.Errorf("the pull secret has %d entries, not one", len(all))
+	}
+	return all[0], nil
+}
 
 // Image pulls an image, every layer of it, with one pull secret, and returns its
 // digest. Nothing is tried twice: a pull that would work a moment later failed.

@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/quaygen/quaygen/e2e/authority"
+	"github.com/quaygen/quaygen/e2e/cluster"
+	"github.com/quaygen/quaygen/e2e/process"
+	"github.com/quaygen/quaygen/e2e/product"
+)
+
+const (
+	// storyTimeout bounds one story once its parts run; the longest takes a minute and a half.
+	storyTimeout = 4 * time.Minute
+	// cleanTimeout bounds the removal of a story's objects.
+	cleanTimeout = time.Minute
+	// lookInterval is how often a story looks whether something has come about.
+	lookInterval = 100 * time.Millisecond
+)
+
+// A stage is what one story plays on: Quay, quaygen behind a Service, and ESO.
+// Everything on it goes with the story, but for namespaces: no two stories use
+// the same one, except "quaygen".
+type stage struct {
+	t        *testing.T
+	ctx      context.Context
+	c        *cluster.Cluster
+	eso      *process.Process
+	dir      string
+	ca       *authority.Authority
+	programs product.Programs
+	quay     *product.Quay
+	service  *product.Service
+	pair     [2]string          // files of quaygen's certificate and key
+	config   string             // file of quaygen's configuration
+	replicas int                // started so far
+	replica  *product.Generator // the last one started
+
+	bearers    map[string]string // token by client
+	namespaces map[string]bool   // that the story has made
+}
+
+// setStage starts Quay, quaygen with the shipped configuration changed as
+// configure says, and ESO with args.
+func setStage(t *testing.T, changes string, args ...string) *stage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), storyTimeout)
+	t.Cleanup(cancel)
+	s := &stage{t: t, c: shared(t), programs: programs(t), ctx: ctx, bearers: map[string]string{}, namespaces: map[string]bool{}}
+	s.dir = filepath.Join(control.dir, t.Name())
+	check(t, os.MkdirAll(s.dir, 0o700))
+	s.config = s.path("generator.yaml")
+	s.eso = operator(t, s.c, args...)
+
+	var err error
+	s.ca, err = authority.New("quaygen-e2e")
+	check(t, err)
+	s.quay, err = s.programs.StartQuay(ctx, s.dir, s.ca)
+	check(t, err)
+	t.Cleanup(s.quay.Kill)
+	token, err := s.quay.APIToken()
+	check(t, err)
+	known.credential("the API token", token)
+	s.service, err = product.NewService(ctx)
+	check(t, err)
+	t.Cleanup(s.service.Close)
+	pair, err := s.ca.Server("127.0.0.1")
+	check(t, err)
+	s.pair = [2]string{s.write("tls.crt", pair.CertPEM), s.write("tls.key", pair.KeyPEM)}
+
+	s.configure(changes)
+	s.service.Use(s.start())
+	s.makeNamespace("quaygen")
+	s.trust("quaygen")
+	s.token("quaygen", "eso")
+	t.Cleanup(s.look)
+	return s
+}
+
+func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *stage) write(name string, content []byte) string {
+	s.t.Helper()
+	check(s.t, os.WriteFile(s.path(name), content, 0o600))
+	return s.path(name)
+}
+
+// configure writes the shipped configuration, manifests/base/generator.yaml,
+// with the top-level keys that changes has in place of its own. Addresses, files
+// and ports become those of the stage, and every client gets a token. A
+// replica that runs takes it up by itself.
+func (s *stage) configure(changes string) {
+	s.t.Helper()
+	shipped, err := os.ReadFile(filepath.Join("..", "manifests", "base", "generator.yaml"))
+	check(s.t, err)
+	config := map[string]any{}
+	check(s.t, yaml.Unmarshal(shipped, &config))
+	check(s.t, yaml.Unmarshal([]byte(changes), &config))
+
+	for _, registry := range entries(config["registries"]) {
+		registry["url"], registry["tokenFile"], registry["caFile"] = s.quay.URL, s.quay.TokenFile, s.quay.CAFile
+	}
+	for _, client := range entries(config["clients"]) {
+		name := client["name"].(string)
+		if s.bearers[name] == "" {
+			s.bearers[name] = rand.Text()
+			known.credential("the bearer token of "+name, s.bearers[name])
+		}
+		client["bearerTokenFile"] = s.write("client-"+name, []byte(s.bearers[name]))
+	}
+	anyPort := map[string]any{"listen": "127.0.0.1:0"}
+	config["server"] = map[string]any{
+		"http": anyPort, "admin": anyPort, "tls": map[string]any{"certFile": s.pair[0], "keyFile": s.pair[1]},
+	}
+	content, err := json.MarshalIndent(config, "", "  ") // JSON is YAML
+	check(s.t, err)
+	// Nobody may ever read half of it.
+	check(s.t, os.Rename(s.write("generator.yaml.new", content), s.config))
+}
+
+// entries returns a list of maps as such.
+func entries(list any) []map[string]any {
+	var out []map[string]any
+	for _, item := range list.([]any) {
+		out = append(out, item.(map[string]any))
+	}
+	return out
+}
+
+// start starts one more replica. The Service does not know it yet.
+func (s *stage) start() *product.Generator {
+	s.t.Helper()
+	s.replicas++
+	name := fmt.Sprintf("generator-%d", s.replicas)
+	g, err := s.programs.StartGenerator(s.ctx, s.config, s.path(name+".log"))
+	check(s.t, err)
+	s.replica = g
+	s.t.Cleanup(func() { s.end(name, g) })
+	return g
+}
+
+// end ends a replica as Kubernetes does, and keeps what monitoring saw of it
+// for the hunt. One that a story has killed is left alone.
+func (s *stage) end(name string, g *product.Generator) {
+	select {
+	case <-g.Done():
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
+	defer cancel()
+	for _, path := range []string{"/metrics", "/readyz?verbose"} {
+		_, body, err := g.Ask(ctx, path)
+		if err != nil {
+			s.t.Error(err)
+		}
+		s.write(name+strings.NewReplacer("/", "-", "?", "-").Replace(path)+".log", []byte(body))
+	}
+	if err := g.Stop(ctx); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// look ends a story: it reports the events that its users saw, and remembers
+// the robots' tokens for the hunt.
+func (s *stage) look() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
+	defer cancel()
+	for namespace := range s.namespaces {
+		s.reportEvents(ctx, namespace)
+	}
+	robots, err := s.quay.Robots(ctx)
+	if err != nil {
+		s.t.Error(err)
+	}
+	for _, r := range robots {
+		known.fingerprint("the token of "+r.Name, r.Fingerprint)
+	}
+}
+
+// until returns as soon as holds does.
+func (s *stage) until(what string, holds func() bool) {
+	s.t.Helper()
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			s.t.Fatalf("waiting until %s: %v", what, s.ctx.Err())
+		}
+	}
+}
+
+// say logs a step of the story with the time since began.
+func (s *stage) say(began time.Time, format string, args ...any) {
+	s.t.Helper()
+	s.t.Logf("%5.1fs  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
