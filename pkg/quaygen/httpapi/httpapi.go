@@ -62,6 +62,7 @@ type handler struct {
 	Config
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
 }
 
 // New returns the handler for callers.
@@ -75,9 +76,10 @@ func New(config Config) http.Handler {
 			Name: "quaygen_request_duration_seconds", Help: "From the request's headers to the answer's last byte handed over.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .05, .1, .5, 1, 5, 10},
 		}, []string{"transport"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_requests_in_flight", Help: "Requests that are being answered; those for a robot that is being minted wait."}),
 	}
 	if config.Registerer != nil {
-		config.Registerer.MustRegister(h.requests, h.seconds)
+		config.Registerer.MustRegister(h.requests, h.seconds, h.inFlight)
 	}
 	return h
 }
@@ -89,6 +91,8 @@ const pullSecretsPath = "/v1/pullsecrets/"
 // ServeHTTP answers every request, and counts it.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	h.inFlight.Inc()
+	defer h.inFlight.Dec()
 	w.Header().Set("Cache-Control", "no-store")
 	if r.ProtoMajor == 1 && r.TLS != nil {
 		// ESO makes a connection per call where a CA is configured, and never closes it.
