@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
@@ -77,6 +79,19 @@ func (c *control) switches(r *http.Request) (any, error) {
 	return nil, nil
 }
 
+// calls counts requests by operation; with status, those that Quay answered so.
+func (c *control) calls(r *http.Request) (any, error) {
+	text := r.URL.Query().Get("status")
+	if text == "" {
+		return c.quay.Calls().Counts(), nil
+	}
+	status, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q is no status", errRequest, text)
+	}
+	return c.quay.Calls().Answered(status), nil
+}
+
 func (c *control) resetCalls(*http.Request) (any, error) {
 	c.quay.Calls().Reset()
 	return nil, nil
@@ -85,6 +100,7 @@ func (c *control) resetCalls(*http.Request) (any, error) {
 // faultRequest is a quaytest.Fault in JSON; durations as "1m30s".
 type faultRequest struct {
 	Operation   string            `json:"operation"`
+	Host        string            `json:"host"` // as in the request; empty: all. See --doors
 	Status      int               `json:"status"`
 	Body        string            `json:"body"`
 	ContentType string            `json:"content_type"`
@@ -107,6 +123,9 @@ func (q faultRequest) fault() (quaytest.Fault, error) {
 	}
 	if q.Status != 0 && (q.Status < 200 || q.Status > 599) {
 		return f, fmt.Errorf("%w: no answer has the status %d", errRequest, q.Status)
+	}
+	if q.Host != "" {
+		f.Match = func(r *http.Request) bool { return r.Host == q.Host }
 	}
 	for key, value := range q.Header {
 		f.Header.Set(key, value)
@@ -133,35 +152,83 @@ func (c *control) addFault(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var remove func()
-	if err := attempt(func() { remove = c.quay.Inject(f) }); err != nil {
+	armed := &armedFault{hit: make(chan struct{})}
+	f.Hit = armed.happened
+	if err := attempt(func() { armed.remove = c.quay.Inject(f) }); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastID++
-	c.faults[c.lastID] = remove
+	c.faults[c.lastID] = armed
 	return map[string]int{"id": c.lastID}, nil
 }
 
-func (c *control) removeFault(r *http.Request) (any, error) {
-	id, err := strconv.Atoi(r.PathValue("id"))
+// armedFault is a fault that was asked for.
+type armedFault struct {
+	remove func()
+	hits   atomic.Int64
+	once   sync.Once
+	hit    chan struct{} // closed when it first happens
+}
+
+func (a *armedFault) happened() {
+	a.hits.Add(1)
+	a.once.Do(func() { close(a.hit) })
+}
+
+func (a *armedFault) view() map[string]int64 { return map[string]int64{"hits": a.hits.Load()} }
+
+func (c *control) fault(r *http.Request) (id int, a *armedFault, err error) {
+	id, err = strconv.Atoi(r.PathValue("id"))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	remove := c.faults[id]
-	if err != nil || remove == nil {
-		return nil, fmt.Errorf("%w: no fault %q", errRequest, r.PathValue("id"))
+	a = c.faults[id]
+	if err != nil || a == nil {
+		return 0, nil, fmt.Errorf("%w: no fault %q", errRequest, r.PathValue("id"))
 	}
-	remove()
+	return id, a, nil
+}
+
+// showFault says how often a fault has happened; with wait, as soon as it has happened at all.
+func (c *control) showFault(r *http.Request) (any, error) {
+	_, a, err := c.fault(r)
+	if err != nil {
+		return nil, err
+	}
+	if text := r.URL.Query().Get("wait"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q is no duration such as 1m30s", errRequest, text)
+		}
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-a.hit:
+		case <-timer.C:
+		case <-r.Context().Done():
+		}
+	}
+	return a.view(), nil
+}
+
+func (c *control) removeFault(r *http.Request) (any, error) {
+	id, a, err := c.fault(r)
+	if err != nil {
+		return nil, err
+	}
+	a.remove()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.faults, id)
-	return nil, nil
+	return a.view(), nil
 }
 
 func (c *control) removeFaults(*http.Request) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, remove := range c.faults {
-		remove()
+	for _, a := range c.faults {
+		a.remove()
 	}
 	clear(c.faults)
 	return nil, nil

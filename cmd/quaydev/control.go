@@ -26,9 +26,11 @@ import (
 //	POST   /quaydev/token                        the API token is revoked; another one is in the file of --token-out
 //	POST   /quaydev/switches                     {"read_only", "robots_disallow", "rate_limits", "last_accessed"}
 //	POST   /quaydev/down, /quaydev/up            502 for everything, as when Quay's workers are gone, and back
-//	GET    /quaydev/calls, POST .../calls/reset  requests so far, by operation
+//	GET    /quaydev/calls[?status=503]           requests so far, by operation; those answered so
+//	POST   /quaydev/calls/reset                  counting starts anew
 //	POST   /quaydev/faults                       a fault; the answer has its id
-//	DELETE /quaydev/faults[/{id}]                no fault any more
+//	GET    /quaydev/faults/{id}[?wait=10s]       {"hits"}: how often it happened; waits for the first time
+//	DELETE /quaydev/faults[/{id}]                no fault any more; the answer for one has its hits
 //
 // There is no password: loopback and the checks of ServeHTTP are what keeps strangers out.
 type control struct {
@@ -41,11 +43,11 @@ type control struct {
 	mu     sync.Mutex // guards what follows
 	down   bool
 	lastID int
-	faults map[int]func()
+	faults map[int]*armedFault
 }
 
 func newControl(quay *quaytest.Server, host, tokenFile string) *control {
-	c := &control{quay: quay, host: host, tokenFile: tokenFile, mux: http.NewServeMux(), guard: http.NewCrossOriginProtection(), faults: map[int]func(){}}
+	c := &control{quay: quay, host: host, tokenFile: tokenFile, mux: http.NewServeMux(), guard: http.NewCrossOriginProtection(), faults: map[int]*armedFault{}}
 	for pattern, handle := range map[string]func(*http.Request) (any, error){
 		"GET /quaydev/robots":                     c.robots,
 		"POST /quaydev/robots/{short}/delete":     c.deleteRobot,
@@ -57,9 +59,10 @@ func newControl(quay *quaytest.Server, host, tokenFile string) *control {
 		"POST /quaydev/switches":                  c.switches,
 		"POST /quaydev/down":                      func(*http.Request) (any, error) { return c.setDown(true), nil },
 		"POST /quaydev/up":                        func(*http.Request) (any, error) { return c.setDown(false), nil },
-		"GET /quaydev/calls":                      func(*http.Request) (any, error) { return quay.Calls().Counts(), nil },
+		"GET /quaydev/calls":                      c.calls,
 		"POST /quaydev/calls/reset":               c.resetCalls,
 		"POST /quaydev/faults":                    c.addFault,
+		"GET /quaydev/faults/{id}":                c.showFault,
 		"DELETE /quaydev/faults":                  c.removeFaults,
 		"DELETE /quaydev/faults/{id}":             c.removeFault,
 	} {

@@ -27,6 +27,7 @@ type flags struct {
 	tokenOut     string
 	lastAccessed time.Duration
 	control      bool
+	doors        int
 	json         bool
 }
 
@@ -56,6 +57,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	p.StringVar(&f.tokenOut, "token-out", "", "write the API token to this `file`, for its owner only, instead of printing it")
 	p.DurationVar(&f.lastAccessed, "last-accessed-threshold", time.Minute, "how long a robot's last_accessed is not written again")
 	p.BoolVar(&f.control, "control", false, "serve /quaydev/, where faults and people's actions are asked for")
+	p.IntVar(&f.doors, "doors", 0, "listen on this many further ports, so that faults can be for the callers of one of them")
 	p.BoolVar(&f.json, "json", false, "print one line of JSON")
 	return cmd.ExecuteContext(ctx)
 }
@@ -71,6 +73,8 @@ func (f flags) check() error {
 		return errors.New("--tls needs --ca-out, or nobody could trust its certificate")
 	case !f.tls && f.caOut != "":
 		return errors.New("--ca-out goes with --tls")
+	case f.doors < 0 || f.doors > 100:
+		return fmt.Errorf("--doors %d: there can be up to 100", f.doors)
 	case f.lastAccessed <= 0:
 		return errors.New("--last-accessed-threshold must be more than nothing")
 	}
@@ -81,23 +85,37 @@ func serve(ctx context.Context, f flags, stdout io.Writer) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	listener, err := listenOnLoopback(ctx, f.listen)
+	listeners, err := f.listenAll(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }()
-	scheme, host := "http", advertised(f.listen, listener.Addr())
+	defer func() {
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+	}()
+	hosts := make([]string, len(listeners))
+	for i, l := range listeners {
+		hosts[i] = advertised(f.listen, l.Addr())
+	}
+	scheme, host := "http", hosts[0]
 	if f.tls || f.tlsCert != "" {
 		config, err := f.certificate(host)
 		if err != nil {
 			return err
 		}
-		scheme, listener = "https", tls.NewListener(listener, config)
+		scheme = "https"
+		for i, l := range listeners {
+			listeners[i] = tls.NewListener(l, config)
+		}
 	}
 
 	quay := quaytest.New(quaytest.Options{Scheme: scheme, Hostname: host, LastAccessedThreshold: f.lastAccessed})
 	started := seed(quay)
 	started.URL, started.CAFile = scheme+"://"+host, f.caOut
+	for _, door := range hosts[1:] {
+		started.Doors = append(started.Doors, scheme+"://"+door)
+	}
 	if f.tokenOut != "" {
 		if err := writeFile(f.tokenOut, []byte(started.Token), 0o600); err != nil {
 			return fmt.Errorf("writing the API token: %w", err)
@@ -111,11 +129,32 @@ func serve(ctx context.Context, f flags, stdout io.Writer) error {
 	if err := started.print(stdout, f.json); err != nil {
 		return err
 	}
-	return serveUntil(ctx, listener, handler)
+	return serveUntil(ctx, listeners, handler)
+}
+
+// listenAll listens where Quay is, and on the ports of its doors.
+func (f flags) listenAll(ctx context.Context) ([]net.Listener, error) {
+	first, err := listenOnLoopback(ctx, f.listen)
+	if err != nil {
+		return nil, err
+	}
+	listeners := []net.Listener{first}
+	name, _, _ := net.SplitHostPort(f.listen)
+	for range f.doors {
+		l, err := listenOnLoopback(ctx, net.JoinHostPort(name, "0"))
+		if err != nil {
+			for _, open := range listeners {
+				_ = open.Close()
+			}
+			return nil, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
 }
 
 // serveUntil serves until ctx ends. Requests end with it, those that a fault holds included.
-func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler) error {
+func serveUntil(ctx context.Context, listeners []net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -123,8 +162,10 @@ func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler
 		// Clients that leave in the middle of a handshake are no news.
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
+	stopped := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { stopped <- server.Serve(l) }()
+	}
 	select {
 	case err := <-stopped:
 		return fmt.Errorf("serving: %w", err)
@@ -135,8 +176,10 @@ func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler
 	if err := server.Shutdown(grace); err != nil {
 		_ = server.Close()
 	}
-	if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving: %w", err)
+	for range listeners {
+		if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving: %w", err)
+		}
 	}
 	return nil
 }
@@ -144,6 +187,7 @@ func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler
 // started is what callers need to know.
 type started struct {
 	URL          string   `json:"url"`
+	Doors        []string `json:"doors,omitempty"`
 	Organization string   `json:"organization"`
 	Token        string   `json:"token,omitempty"`
 	TokenFile    string   `json:"token_file,omitempty"`
@@ -162,6 +206,9 @@ func (s started) print(w io.Writer, asJSON bool) error {
 		token = "API token in  " + s.TokenFile
 	}
 	text := fmt.Sprintf("Quay          %s\nOrganization  %s\n%s\n", s.URL, s.Organization, token)
+	for _, door := range s.Doors {
+		text += fmt.Sprintf("Door          %s\n", door)
+	}
 	if s.CAFile != "" {
 		text += fmt.Sprintf("Authority in  %s\n", s.CAFile)
 	}

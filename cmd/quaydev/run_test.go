@@ -144,7 +144,7 @@ func TestFlagsThatCannotBe(t *testing.T) {
 	for _, args := range [][]string{
 		{"--tls"}, {"--ca-out", "x"}, {"--tls-cert", "x"}, {"--tls-key", "x"},
 		{"--tls", "--ca-out", "x", "--tls-cert", "x", "--tls-key", "x"},
-		{"--last-accessed-threshold", "0s"}, {"argument"}, {"--unknown"},
+		{"--last-accessed-threshold", "0s"}, {"--doors", "-1"}, {"argument"}, {"--unknown"},
 		{"--tls-cert", "nosuch.pem", "--tls-key", "nosuch.pem"},
 	} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
@@ -358,6 +358,56 @@ func TestFaultsAndSwitchesThroughTheControl(t *testing.T) {
 	if len(counts) != 0 {
 		t.Errorf("counts %v after a reset", counts)
 	}
+}
+
+// A door is how the callers of one port get faults that the others do not.
+func TestAFaultForOneDoorSparesTheOthersAndCountsItsHits(t *testing.T) {
+	r := start(t, "--control", "--doors", "2", "--tls", "--ca-out", filepath.Join(t.TempDir(), "ca.pem"))
+	if len(r.info.Doors) != 2 {
+		t.Fatalf("doors %v", r.info.Doors)
+	}
+	door := func(i int) *running {
+		through := *r
+		through.info.URL = r.info.Doors[i]
+		return &through
+	}
+	_, host, _ := strings.Cut(r.info.Doors[1], "://")
+	var fault struct{ ID, Hits int }
+	r.must(200, "POST", "/quaydev/faults", faultRequest{Operation: "robot.list", Host: host, Status: 500}, &fault)
+	r.must(200, "GET", robotsPath, nil, nil)
+	door(0).must(200, "GET", robotsPath, nil, nil)
+	r.must(200, "GET", "/quaydev/faults/1?wait=1ns", nil, &fault)
+	if fault.Hits != 0 {
+		t.Errorf("%d hits through other doors", fault.Hits)
+	}
+	waited := make(chan int, 1)
+	go func() {
+		defer close(waited)
+		var seen struct{ Hits int }
+		r.must(200, "GET", "/quaydev/faults/1?wait=1m", nil, &seen)
+		waited <- seen.Hits
+	}()
+	door(1).must(500, "GET", robotsPath, nil, nil)
+	if hits := <-waited; hits != 1 {
+		t.Errorf("waited until %d hits", hits)
+	}
+	door(1).must(500, "GET", robotsPath, nil, nil)
+	r.must(400, "GET", "/quaydev/faults/1?wait=soon", nil, nil)
+	r.must(200, "DELETE", "/quaydev/faults/1", nil, &fault)
+	if fault.Hits != 2 {
+		t.Errorf("%d hits, want 2", fault.Hits)
+	}
+	r.must(400, "GET", "/quaydev/faults/1", nil, nil)
+	door(1).must(200, "GET", robotsPath, nil, nil)
+
+	counts := map[string]int{}
+	r.must(200, "GET", "/quaydev/calls?status=500", nil, &counts)
+	if counts["robot.list"] != 2 {
+		t.Errorf("answered 500: %v", counts)
+	}
+	r.must(400, "GET", "/quaydev/calls?status=many", nil, nil)
+	// The control is served at the main door alone.
+	door(0).must(403, "GET", "/quaydev/calls", nil, nil)
 }
 
 func TestTheControlIsOffUnlessAskedForAndClosedToWebPages(t *testing.T) {

@@ -33,6 +33,12 @@ type CallLog struct {
 	mu      sync.Mutex
 	entries []*Call
 	counts  map[string]int
+	answers map[outcome]int
+}
+
+type outcome struct {
+	operation string
+	status    int
 }
 
 // Calls returns the server's log.
@@ -63,6 +69,20 @@ func (l *CallLog) Counts() map[string]int {
 	return counts
 }
 
+// Answered returns the number of requests that Quay answered with a status, per operation, also where a fault then lost
+// the answer.
+func (l *CallLog) Answered(status int) map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	counts := map[string]int{}
+	for o, n := range l.answers {
+		if o.status == status {
+			counts[o.operation] = n
+		}
+	}
+	return counts
+}
+
 // Entries returns the requests in order of arrival; of very many, the latest.
 func (l *CallLog) Entries() []Call {
 	l.mu.Lock()
@@ -78,7 +98,7 @@ func (l *CallLog) Entries() []Call {
 func (l *CallLog) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries, l.counts = nil, nil
+	l.entries, l.counts, l.answers = nil, nil, nil
 }
 
 // begin logs an arrival; the function it returns adds the status.
@@ -87,7 +107,7 @@ func (l *CallLog) begin(operation string, r *http.Request, at time.Time) func(st
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.counts == nil {
-		l.counts = map[string]int{}
+		l.counts, l.answers = map[string]int{}, map[outcome]int{}
 	}
 	l.counts[operation]++
 	if len(l.entries) == maxEntries {
@@ -98,5 +118,8 @@ func (l *CallLog) begin(operation string, r *http.Request, at time.Time) func(st
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		c.Status = status
+		if l.answers != nil { // a reset may have come between
+			l.answers[outcome{operation, status}]++
+		}
 	}
 }

@@ -47,6 +47,9 @@ func (s *Server) play(r *http.Request, m match, done func(status int)) (*answer,
 	if f == nil {
 		return s.serve(r, m, body, 0), nil
 	}
+	if f.Hit != nil {
+		f.Hit()
+	}
 	if err := s.before(ctx, f, func() { s.serve(detached(r), m, body, 0) }); err != nil {
 		return nil, err
 	}

@@ -46,6 +46,9 @@ type Fault struct {
 	// a random seed.
 	Probability float64
 	Rand        *rand.Rand
+
+	// Hit, if not nil, is told of each request that it happens to, before it happens. It must not wait.
+	Hit func()
 }
 
 func (f *Fault) answer() *answer {
