@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// The kinds of trouble.
+const (
+	kindError    = "error"
+	kindDelay    = "delay"
+	kindHang     = "hang"
+	kindCut      = "cut answer"
+	kindLost     = "lost answer"
+	kindLimit    = "rate limit"
+	kindReadOnly = "read-only"
+)
+
+var kinds = []string{kindError, kindDelay, kindHang, kindCut, kindLost, kindLimit, kindReadOnly}
+
+// fault is what quaydev is asked for.
+type fault struct {
+	Operation  string            `json:"operation,omitempty"`
+	Host       string            `json:"host"`
+	Status     int               `json:"status,omitempty"`
+	Header     map[string]string `json:"header,omitempty"`
+	Delay      string            `json:"delay,omitempty"`
+	Late       bool              `json:"late,omitempty"`
+	Hang       bool              `json:"hang,omitempty"`
+	LostAnswer bool              `json:"lost_answer,omitempty"`
+	CutBody    bool              `json:"cut_body,omitempty"`
+	Times      int               `json:"times"`
+}
+
+// event is one fault of a schedule.
+type event struct {
+	after time.Duration // the one before
+	kind  string
+	fault fault
+}
+
+// faultSchedule draws faults for one replica's calls, one after the other; the same seed draws the same ones.
+type faultSchedule struct {
+	draw     *rand.Rand
+	host     string
+	deadline time.Duration
+}
+
+func newFaultSchedule(seed, stream uint64, host string, deadline time.Duration) *faultSchedule {
+	return &faultSchedule{draw: rand.New(rand.NewPCG(seed, stream)), host: host, deadline: deadline} //nolint:gosec // a schedule, not a secret
+}
+
+// What a rotation consists of meets most faults; an empty operation stands for the next call, whatever it is.
+var faulty = []string{"", "", "robot.list", "robot.list", "robot.create", "robot.create", "permission.put", "permission.put", "robot.get", "robot.get",
+	"auth", "auth", "robot.delete", "robot.delete", "config"}
+
+func (s *faultSchedule) next() event {
+	// Read-only phases are Quay's, not one replica's.
+	e := event{after: time.Duration(100+s.draw.IntN(500)) * time.Millisecond, kind: kinds[s.draw.IntN(len(kinds)-1)]}
+	f := fault{Operation: faulty[s.draw.IntN(len(faulty))], Host: s.host, Times: 1}
+	variant := s.draw.IntN(4)
+	switch e.kind {
+	case kindError:
+		f.Status = []int{500, 500, 502, 504}[variant]
+	case kindDelay:
+		f.Delay, f.Late = (s.deadline / 8 * time.Duration(1+s.draw.IntN(8))).String(), variant == 0
+	case kindHang:
+		f.Hang = true
+	case kindCut:
+		f.CutBody = true
+	case kindLost:
+		f.LostAnswer = true
+	case kindLimit:
+		f.Status = http.StatusTooManyRequests
+		if variant == 0 {
+			f.Header = map[string]string{"Retry-After": "1"}
+		}
+	}
+	e.fault = f
+	return e
+}
+
+// hitCount counts faults that happened, by kind.
+type hitCount struct {
+	mu   sync.Mutex
+	hits map[string]int
+}
+
+func (h *hitCount) add(kind string, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hits[kind] += n
+}
+
+func (h *hitCount) of(kind string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hits[kind]
+}
+
+// inject arms a fault, waits until it has happened or patience is over, and takes it away again.
+func (q *embeddedQuay) inject(ctx context.Context, f fault, patience time.Duration, then func() error) (hit bool, err error) {
+	var armed struct{ ID int }
+	if err := q.do(ctx, http.MethodPost, "/quaydev/faults", f, &armed); err != nil {
+		return false, err
+	}
+	path := fmt.Sprintf("/quaydev/faults/%d", armed.ID)
+	var seen struct{ Hits int }
+	if err := q.do(ctx, http.MethodGet, path+"?wait="+patience.String(), nil, &seen); err != nil {
+		return false, err
+	}
+	if seen.Hits > 0 && then != nil {
+		if err := then(); err != nil {
+			return true, err
+		}
+	}
+	err = q.do(ctx, http.MethodDelete, path, nil, &seen)
+	return seen.Hits > 0, err
+}
+
+// troubling lets faults happen to one replica's calls until ctx ends.
+func (w *world) troubling(ctx context.Context, s *faultSchedule, hits *hitCount) error {
+	for ctx.Err() == nil {
+		e := s.next()
+		if pause(ctx, e.after) != nil {
+			break
+		}
+		hit, err := w.quay.inject(ctx, e.fault, 3*time.Second, nil)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			return err
+		case hit:
+			hits.add(e.kind, 1)
+		}
+	}
+	return nil
+}
+
+// readOnlyPhases makes Quay read-only now and then, until ctx ends.
+func (w *world) readOnlyPhases(ctx context.Context, draw *rand.Rand) error {
+	set := func(ctx context.Context, on bool) error {
+		return w.quay.do(ctx, http.MethodPost, "/quaydev/switches", map[string]bool{"read_only": on}, nil)
+	}
+	for ctx.Err() == nil {
+		calm, phase := time.Duration(6+draw.IntN(10))*w.sync*2, w.deadline/2+time.Duration(draw.Int64N(int64(w.deadline)))
+		if pause(ctx, calm) != nil {
+			break
+		}
+		if err := set(ctx, true); err != nil && ctx.Err() == nil {
+			return err
+		}
+		_ = pause(ctx, phase)
+		if err := set(context.WithoutCancel(ctx), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusedReadOnly counts the writes that Quay refused because it was read-only: no other fault answers 503.
+func (w *world) refusedReadOnly(ctx context.Context) (int, error) {
+	counts := map[string]int{}
+	err := w.quay.do(ctx, http.MethodGet, "/quaydev/calls?status=503", nil, &counts)
+	n := 0
+	for _, count := range counts {
+		n += count
+	}
+	return n, err
+}
