@@ -13,7 +13,7 @@ UNIT = $$($(GO) list ./... | grep -v '^github.com/quaygen/quaygen/e2e\b')
 # A count, not a time: the same work on every machine.
 FUZZ_RUNS ?= 10000x
 
-.PHONY: help build vet lint unit race race-if-possible fuzz test bench demo e2e tidy-check clean
+.PHONY: help build vet lint unit race race-if-possible fuzz test bench demo chaos e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -56,6 +56,13 @@ bench: ## benchmarks with allocations
 demo: ## the main job on embedded parts, on loopback: under a minute once built
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 	bin/quaydemo --bin bin
+
+# The same seed draws the same faults and kills. When they happen depends on the machine as well.
+CHAOS_SEED ?= 1
+
+chaos: ## a thousand rotations under faults and kills, beside what others do; writes its table into docs/rotation.md: half an hour
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	bin/quaychaos --bin bin --seed $(CHAOS_SEED) --update docs/rotation.md
 
 e2e: ## real kube-apiserver, etcd and ESO as processes; builds them first
 	cd e2e && $(GO) test -count=1 -timeout 40m -v ./...

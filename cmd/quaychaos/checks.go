@@ -26,6 +26,7 @@ type findings struct {
 	notFound      []string // answers that would make ESO delete the Secret, or that blame the caller
 }
 
+// each returns the traces by what they show.
 func (f findings) each() map[string][]string {
 	return map[string][]string{
 		"pulls failed because of a rotation": f.failedPulls, "double rotations": f.doubles, "credentials held after their deletion": f.heldDead,
@@ -267,8 +268,8 @@ func secretsIn(text string, fingerprints map[string]bool) []string {
 		found = append(found, "a registry token")
 	}
 	for _, word := range tokenLike.FindAllString(text, -1) {
-		if print := secret.New(word).Fingerprint(); fingerprints[print] {
-			found = append(found, "the secret "+print)
+		if fingerprint := secret.New(word).Fingerprint(); fingerprints[fingerprint] {
+			found = append(found, "the secret "+fingerprint)
 		}
 	}
 	for _, word := range base64Like.FindAllString(text, -1) {

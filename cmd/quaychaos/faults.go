@@ -17,10 +17,11 @@ const (
 	kindCut      = "cut answer"
 	kindLost     = "lost answer"
 	kindLimit    = "rate limit"
+	kindStale    = "stale list"
 	kindReadOnly = "read-only"
 )
 
-var kinds = []string{kindError, kindDelay, kindHang, kindCut, kindLost, kindLimit, kindReadOnly}
+var kinds = []string{kindError, kindDelay, kindHang, kindCut, kindLost, kindLimit, kindStale, kindReadOnly}
 
 // fault is what quaydev is asked for.
 type fault struct {
@@ -33,6 +34,7 @@ type fault struct {
 	Hang       bool              `json:"hang,omitempty"`
 	LostAnswer bool              `json:"lost_answer,omitempty"`
 	CutBody    bool              `json:"cut_body,omitempty"`
+	StaleBy    string            `json:"stale_by,omitempty"`
 	Times      int               `json:"times"`
 }
 
@@ -45,13 +47,13 @@ type event struct {
 
 // faultSchedule draws faults for one replica's calls, one after the other; the same seed draws the same ones.
 type faultSchedule struct {
-	draw     *rand.Rand
-	host     string
-	deadline time.Duration
+	draw *rand.Rand
+	host string
+	timing
 }
 
-func newFaultSchedule(seed, stream uint64, host string, deadline time.Duration) *faultSchedule {
-	return &faultSchedule{draw: rand.New(rand.NewPCG(seed, stream)), host: host, deadline: deadline} //nolint:gosec // a schedule, not a secret
+func newFaultSchedule(seed, stream uint64, host string, t timing) *faultSchedule {
+	return &faultSchedule{draw: rand.New(rand.NewPCG(seed, stream)), host: host, timing: t} //nolint:gosec // a schedule, not a secret
 }
 
 // What a rotation consists of meets most faults; an empty operation stands for the next call, whatever it is.
@@ -67,13 +69,16 @@ func (s *faultSchedule) next() event {
 	case kindError:
 		f.Status = []int{500, 500, 502, 504}[variant]
 	case kindDelay:
-		f.Delay, f.Late = (s.deadline / 8 * time.Duration(1+s.draw.IntN(8))).String(), variant == 0
+		f.Delay, f.Late = (s.deadline / 8 * time.Duration(1+s.draw.IntN(10))).String(), variant == 0
 	case kindHang:
 		f.Hang = true
 	case kindCut:
 		f.CutBody = true
 	case kindLost:
 		f.LostAnswer = true
+	case kindStale:
+		// A list may be behind by what settle leaves beyond stepDeadline (I7), less what Quay's whole seconds take.
+		f.Operation, f.StaleBy = "robot.list", ((s.settle - s.deadline) / 2).String()
 	case kindLimit:
 		f.Status = http.StatusTooManyRequests
 		if variant == 0 {

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("quaychaos", flag.ContinueOnError)
 	bin := flags.String("bin", "bin", "directory with the programs generator and quaydev")
 	seed := flags.Uint64("seed", 1, "what the schedule of faults and kills is drawn from")
-	short := flags.Bool("short", false, "half a minute of trouble, no comparisons")
+	short := flags.Bool("short", false, "half a minute of trouble, and few comparisons")
 	modes := flags.String("modes", "", "comma-separated scenarios to run instead of all: "+strings.Join(scenarioNames(), ", "))
 	update := flags.String("update", "", "write the table into this file, between its two marks")
 	if err := flags.Parse(args); err != nil {
@@ -140,6 +140,8 @@ func brief() []scenario {
 	return []scenario{{
 		name: "overlap-faults", title: "overlap, with faults and kills", timing: fast, robots: 8, namespaces: 2, replicas: 3, trouble: true,
 		rotations: 15, pulls: 500, hits: 2, least: 30 * time.Second, limit: 2 * time.Minute, pace: 40,
+	}, {
+		name: "script", title: "common script", way: wayScript, timing: fast, robots: 8, namespaces: 2, pulls: 300, rotations: 8, limit: time.Minute, pace: 100,
 	}}
 }
 

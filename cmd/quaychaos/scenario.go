@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,13 +36,11 @@ type result struct {
 // violations lists what must not be, with some traces of each.
 func (r *result) violations() []string {
 	var all []string
-	for what, traces := range r.each() {
-		if len(traces) > 0 {
+	found := r.each() // nothing of the script, whose failures are what the comparison is about
+	for _, what := range slices.Sorted(maps.Keys(found)) {
+		if traces := found[what]; len(traces) > 0 {
 			all = append(all, fmt.Sprintf("%d %s, such as: %q", len(traces), what, traces[:min(5, len(traces))]))
 		}
-	}
-	if r.way == wayScript {
-		all = nil // its failures are what the comparison is about
 	}
 	if n := len(r.journal.unreached); n > 0 {
 		all = append(all, fmt.Sprintf("%d pulls never reached the registry: %v", n, r.journal.unreached[0]))
@@ -165,7 +165,7 @@ func (w *world) endure(ctx context.Context, r *result, consumers []*consumer, lo
 	if w.trouble {
 		for i, rep := range w.replicas {
 			for n := range lanes {
-				schedule := newFaultSchedule(w.seed, uint64(i*lanes+n), rep.door, w.deadline)
+				schedule := newFaultSchedule(w.seed, uint64(i*lanes+n), rep.door, w.timing)
 				trouble.Go(func() error { return w.troubling(troubled, schedule, hits) })
 			}
 		}

@@ -60,6 +60,30 @@ func TestALostAnswerHappenedAllTheSame(t *testing.T) {
 	}
 }
 
+func TestAFaultSaysWhenItHappensAndCallsAreCountedByTheirAnswers(t *testing.T) {
+	s, c := newDouble(t, quaytest.Options{})
+	hits := 0
+	s.Inject(quaytest.Fault{Operation: "robot.list", Status: 502, Times: 2, Hit: func() { hits++ }})
+	c.get("/api/v1/organization/acme").status(200)
+	for _, want := range []int{502, 502, 200} {
+		c.get("/api/v1/organization/acme/robots").status(want)
+	}
+	if hits != 2 {
+		t.Errorf("%d hits", hits)
+	}
+	s.Inject(quaytest.Fault{Operation: "robot.create", LostAnswer: true})
+	_ = c.fail(t.Context(), "PUT", "/api/v1/organization/acme/robots/build")
+	for status, want := range map[int]map[string]int{502: {"robot.list": 2}, 200: {"robot.list": 1, "organization.get": 1}, 201: {"robot.create": 1}, 503: {}} {
+		if diff := cmp.Diff(want, s.Calls().Answered(status)); diff != "" {
+			t.Errorf("answered %d (-want +got):\n%s", status, diff)
+		}
+	}
+	s.Calls().Reset()
+	if got := s.Calls().Answered(200); len(got) != 0 {
+		t.Errorf("after a reset: %v", got)
+	}
+}
+
 func TestAFaultStatusHasNoEffect(t *testing.T) {
 	s, c := newDouble(t, quaytest.Options{})
 	s.Inject(quaytest.Fault{Operation: "robot.create", Status: 502, Times: 1})
