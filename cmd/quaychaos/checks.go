@@ -109,8 +109,10 @@ func (e *evidence) strangers() []string {
 		}
 	}
 	for _, r := range e.robots {
-		base, number, _ := numbered(r)
-		marker := fmt.Sprintf("quaygen/1 instance=%s robot=%s generation=%d ", instance, base, number)
+		marker := fmt.Sprintf("quaygen/1 instance=%s robot=", instance)
+		if base, number, ok := numbered(r); ok {
+			marker += fmt.Sprintf("%s generation=%d ", base, number)
+		}
 		if !known[r.Name] && !strings.HasPrefix(r.Description, marker) {
 			touched = append(touched, r.Name+" has no marker, and nobody made it")
 		}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
 
 // consumer is a pull secret in a namespace: something fetches it now and then, as ESO does, and keeps it meanwhile.
@@ -17,6 +19,14 @@ type consumer struct {
 	secret    string // the name it asks for
 	namespace string
 	current   atomic.Pointer[content]
+	told      chan struct{} // capacity 1: ask now
+}
+
+func (c *consumer) tell() {
+	select {
+	case c.told <- struct{}{}:
+	default:
+	}
 }
 
 func (w *world) consumers() []*consumer {
@@ -24,7 +34,7 @@ func (w *world) consumers() []*consumer {
 	for i := range w.robots {
 		for n := range w.namespaces {
 			namespace := fmt.Sprintf("team-%d", n)
-			all = append(all, &consumer{name: publicName(i) + "/" + namespace, secret: publicName(i), namespace: namespace})
+			all = append(all, &consumer{name: publicName(i) + "/" + namespace, secret: publicName(i), namespace: namespace, told: make(chan struct{}, 1)})
 		}
 	}
 	return all
@@ -42,7 +52,31 @@ func (w *world) refreshing(ctx context.Context, c *consumer, client *http.Client
 				w.journal.refused(outcomeOf(err))
 			}
 		}
-		_ = pause(ctx, wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.told:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// telling does what the service's controller does in a cluster: it makes the consumers of one robot ask as soon as there
+// is something new for them.
+func (w *world) telling(ctx context.Context, own []*consumer, client *http.Client) {
+	const interval = 50 * time.Millisecond
+	last := ""
+	for ctx.Err() == nil {
+		// Nobody pulls with what this one is told, and it is no consumer.
+		now, err := w.ask(ctx, own[0], client, w.replicas[0])
+		if err == nil && now.data != last {
+			last = now.data
+			for _, c := range own {
+				c.tell()
+			}
+		}
+		_ = pause(ctx, interval)
 	}
 }
 
@@ -54,20 +88,31 @@ func outcomeOf(err error) string {
 	return "no answer"
 }
 
-// fetch asks one replica as ESO's webhook provider does: over a new connection.
+// fetch gives a consumer what a replica answers.
 func (w *world) fetch(ctx context.Context, c *consumer, client *http.Client, r *replica) error {
+	now, err := w.ask(ctx, c, client, r)
+	if err != nil {
+		return err
+	}
+	w.journal.took(c, c.current.Load(), *now)
+	c.current.Store(now)
+	return nil
+}
+
+// ask asks one replica as ESO's webhook provider does: over a new connection.
+func (w *world) ask(ctx context.Context, c *consumer, client *http.Client, r *replica) (*content, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.refresh/2)
 	defer cancel()
 	url, _ := r.where()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/pullsecrets/"+c.secret+"?namespace="+c.namespace+"&property=", nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.Header.Set("Authorization", "Bearer "+w.bearer)
 	asked := time.Now()
 	body, err := read(client, request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var answer struct {
 		Robot     string            `json:"robot"`
@@ -75,15 +120,16 @@ func (w *world) fetch(ctx context.Context, c *consumer, client *http.Client, r *
 		Data      map[string]string `json:"data"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return err
+		return nil, err
 	}
-	if answer.Robot == "" || answer.Data[".dockerconfigjson"] == "" {
-		return errors.New("an answer without a credential")
+	data := answer.Data[".dockerconfigjson"]
+	if answer.Robot == "" || data == "" {
+		return nil, errors.New("an answer without a credential")
 	}
-	now := &content{robot: answer.Robot, data: answer.Data[".dockerconfigjson"], refreshAt: answer.RefreshAt, asked: asked, got: time.Now()}
-	w.journal.took(c, c.current.Load(), *now)
-	c.current.Store(now)
-	return nil
+	if w.way == wayRegenerate { // the name stays; what is inside tells one credential from another
+		answer.Robot += " with " + secret.New(data).Fingerprint()
+	}
+	return &content{robot: answer.Robot, data: data, refreshAt: answer.RefreshAt, asked: asked, got: time.Now()}, nil
 }
 
 // freshConnections is how ESO calls where a CA is configured: each time anew.

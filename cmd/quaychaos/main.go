@@ -98,6 +98,7 @@ type scenario struct {
 	timing
 	robots, namespaces, replicas int
 	trouble                      bool          // faults and kills
+	told                         bool          // consumers ask at once when there is something new, as the controller makes them
 	least                        time.Duration // how long it runs at least
 	limit                        time.Duration // and at most; what is wanted must be reached by then
 	rotations, pulls             int           // how many are wanted
@@ -110,8 +111,9 @@ type scenario struct {
 type way int
 
 const (
-	wayOverlap way = iota // the service's own strategy overlap
-	wayScript             // regenerate in place, then tell one namespace after the other
+	wayOverlap    way = iota // the service's strategy overlap
+	wayRegenerate            // the service's strategy regenerate
+	wayScript                // regenerate in place, then tell one namespace after the other
 )
 
 // slow are the times of the long run. generator check-config accepts them.

@@ -31,8 +31,16 @@ func lines() []line {
 			return f(r)
 		}
 	}
+	overlap := func(f func(*result) string) func(*result) string {
+		return func(r *result) string {
+			if r.way != wayOverlap {
+				return ""
+			}
+			return f(r)
+		}
+	}
 	count := func(traces func(findings) []string) func(*result) string {
-		return service(func(r *result) string { return number(len(traces(r.findings))) })
+		return overlap(func(r *result) string { return number(len(traces(r.findings))) })
 	}
 	all := []line{
 		{"ran for, with all that follows", func(r *result) string { return r.took.Round(time.Second).String() }},
@@ -40,24 +48,27 @@ func lines() []line {
 		{"rotations", func(r *result) string { return number(r.journal.rotations) }},
 		{"pulls; of these by go-containerregistry", func(r *result) string { return number(r.journal.pulls) + "; " + number(r.journal.library) }},
 		{"**pulls that failed because of a rotation**", func(r *result) string { return "**" + number(r.failed-r.uncovered) + "**" }},
+		{"the same, per rotation", func(r *result) string {
+			return fmt.Sprintf("%.2f", float64(r.failed-r.uncovered)/float64(max(1, r.journal.rotations)))
+		}},
 		{"for how long a consumer's pulls failed: median, longest", func(r *result) string {
 			if len(r.journal.outages) == 0 {
 				return "-"
 			}
 			return spread(r.journal.outages, 0.5, 1)
 		}},
-		{"pulls that failed because the consumer got no answer within `maxRefresh`", service(func(r *result) string { return number(r.uncovered) })},
-		{"double rotations by our own decision", count(func(f findings) []string { return f.doubles })},
+		{"pulls that failed because the consumer got no answer within `maxRefresh`", overlap(func(r *result) string { return number(r.uncovered) })},
+		{"double rotations by our own decision", service(func(r *result) string { return number(len(r.doubles)) })},
 		{"credentials held by a consumer after their deletion", count(func(f findings) []string { return f.heldDead })},
-		{"the same, where the consumer got no answer within `maxRefresh`", service(func(r *result) string { return number(r.heldBeyond) })},
+		{"the same, where the consumer got no answer within `maxRefresh`", overlap(func(r *result) string { return number(r.heldBeyond) })},
 		{"newest generations deleted", count(func(f findings) []string { return f.newestDeleted })},
 		{"names used twice", count(func(f findings) []string { return f.namesTwice })},
 		{"robots leaked: neither current, nor draining, nor deleted", count(func(f findings) []string { return f.leaked })},
-		{"robots of others, or without marker, touched", count(func(f findings) []string { return f.touched })},
-		{"secrets found in logs and metrics", count(func(f findings) []string { return f.tokens })},
+		{"robots of others, or without marker, touched", service(func(r *result) string { return number(len(r.touched)) })},
+		{"secrets found in ledger, logs and metrics", service(func(r *result) string { return number(len(r.tokens)) })},
 		{"from due to handed out: median, 95 %, longest", service(func(r *result) string { return spread(r.publish, 0.5, 0.95, 1) })},
-		{"from the end of the overlap to the deletion: median, 95 %, longest", service(func(r *result) string { return spread(r.retire, 0.5, 0.95, 1) })},
-		{"generations made and given up without use", service(func(r *result) string { return number(r.unused) })},
+		{"from the end of the overlap to the deletion: median, 95 %, longest", overlap(func(r *result) string { return spread(r.retire, 0.5, 0.95, 1) })},
+		{"generations made and given up without use", overlap(func(r *result) string { return number(r.unused) })},
 		{"refreshes answered; refused with 503; without an answer", service(func(r *result) string {
 			o := r.journal.outcomes
 			return number(o["answered"]) + "; " + number(o["503"]) + "; " + number(o["no answer"])

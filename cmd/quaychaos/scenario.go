@@ -120,6 +120,16 @@ func (w *world) settleIn(ctx context.Context, load *stage, consumers []*consumer
 				return nil
 			})
 		}
+		for i := range w.robots {
+			if !w.told {
+				break
+			}
+			own := consumers[i*w.namespaces : (i+1)*w.namespaces]
+			load.Go(func() error {
+				w.telling(ctx, own, client)
+				return nil
+			})
+		}
 	}
 	waiting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -182,7 +192,7 @@ func (w *world) endure(ctx context.Context, r *result, consumers []*consumer, lo
 	}
 	r.rarest, r.killed = kills.count(len(w.replicas))
 	r.missed = missed
-	if w.way == wayScript {
+	if w.way != wayOverlap {
 		return nil
 	}
 	if err := w.quay.do(ctx, http.MethodDelete, "/quaydev/faults", nil, nil); err != nil {
@@ -288,8 +298,14 @@ func (w *world) judge(ctx context.Context, r *result) error {
 	if len(w.scrapes) == 0 {
 		return errors.New("no metrics were read, so that nothing can be said about them")
 	}
+	if w.way == wayRegenerate {
+		texts = append(texts, w.ledgers()...)
+	}
 	e := &evidence{timing: w.timing, journal: w.journal, robots: robots, foreign: w.foreign, texts: texts, secrets: []string{w.quay.token, w.bearer}, now: now}
 	r.findings, r.heldBeyond = e.check(), e.beyond()
+	if w.way == wayRegenerate { // that pulls fail is what it costs; there are no generations, and no robot ends
+		r.failedPulls, r.heldDead = nil, nil
+	}
 	deleted := map[string]time.Time{}
 	for _, robot := range robots {
 		deleted[robot.Name] = robot.Deleted
@@ -297,12 +313,19 @@ func (w *world) judge(ctx context.Context, r *result) error {
 			r.unused++
 		}
 	}
-	r.unused -= 2 // those of others
+	for _, f := range w.foreign {
+		if _, _, ok := numbered(f); ok {
+			r.unused--
+		}
+	}
 	for _, h := range w.journal.handed {
 		if h.prev == "" {
 			continue
 		}
 		r.publish = append(r.publish, h.at.Sub(h.due))
+		if h.at.Before(h.due.Add(-time.Second)) {
+			r.doubles = append(r.doubles, fmt.Sprintf("%s was rotated %v early", h.prev, h.due.Sub(h.at)))
+		}
 		if end := deleted[h.prev]; !end.IsZero() {
 			r.retire = append(r.retire, end.Sub(h.at.Add(w.overlap)))
 		}

@@ -137,13 +137,23 @@ func (w *world) configuration(door string) string {
 	for i := range w.robots {
 		fmt.Fprintf(&b, "- name: %s\n  registry: quay\n  organization: %s\n  robot: %s\n", publicName(i), organization, robotName(i))
 		fmt.Fprintf(&b, "  permissions: {repositories: [{name: my-app}, {name: backend-api}]}\n")
+		if w.way == wayRegenerate {
+			fmt.Fprintf(&b, "  rotation: {strategy: regenerate, every: %s}\n  maxRefresh: %s\n", w.interval(i), w.refresh)
+			continue
+		}
 		fmt.Fprintf(&b, "  rotation: {strategy: overlap, every: %s, overlap: %s, drain: {quiet: %s, max: %s}}\n  maxRefresh: %s\n", w.interval(i), w.overlap, w.quiet, w.most, w.refresh)
 	}
 	fmt.Fprintf(&b, "clients:\n- {name: eso, bearerTokenFile: %q, namespaceFrom: request}\nrules:\n- {clients: [eso], namespaces: [\"*\"], names: [\"puller-*\"]}\n", filepath.Join(w.dir, "eso-token"))
 	fmt.Fprintf(&b, "server: {http: {listen: \"127.0.0.1:0\"}, admin: {listen: \"127.0.0.1:0\"}, tls: {certFile: %q, keyFile: %q}}\n", w.ca, filepath.Join(w.dir, "tls.key"))
+	if w.way == wayRegenerate {
+		fmt.Fprintf(&b, "ledger: {file: %q}\n", w.ledger())
+	}
 	fmt.Fprintf(&b, "sync: %s\nsafety: {settle: %s, stepDeadline: %s, clockAllowance: %s, allowUnsafeTiming: true}\n", w.sync, w.settle, w.deadline, w.clock)
 	return b.String()
 }
+
+// ledger is where the strategy regenerate remembers its rotations.
+func (w *world) ledger() string { return filepath.Join(w.dir, "ledger.db") }
 
 // interval is longer for some robots, by up to a quarter: robots minted together would go on rotating together, and leave
 // nothing to disturb in between.
@@ -239,6 +249,18 @@ func (w *world) printed() []string {
 	var all []string
 	for _, p := range w.processes {
 		all = append(all, p.printed())
+	}
+	return all
+}
+
+// ledgers returns what the ledger's files hold.
+func (w *world) ledgers() []string {
+	var all []string
+	files, _ := filepath.Glob(w.ledger() + "*") // the pattern is well-formed
+	for _, file := range files {
+		if data, err := os.ReadFile(file); err == nil {
+			all = append(all, string(data))
+		}
 	}
 	return all
 }
