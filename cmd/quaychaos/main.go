@@ -96,7 +96,7 @@ type scenario struct {
 	way   way
 	seed  uint64
 	timing
-	robots, namespaces, replicas int
+	robots, namespaces, copies int
 	trouble                      bool          // faults and kills
 	told                         bool          // consumers ask at once when there is something new, as the controller makes them
 	least                        time.Duration // how long it runs at least
@@ -128,7 +128,7 @@ var fast = timing{
 }
 
 func long() []scenario {
-	base := scenario{timing: slow, robots: 40, namespaces: 3, replicas: 3, pace: 200}
+	base := scenario{timing: slow, robots: 40, namespaces: 3, copies: 3, pace: 200}
 	trouble, calm, script := base, base, base
 	trouble.name, trouble.title, trouble.trouble = "overlap-faults", "overlap, with faults and kills", true
 	trouble.rotations, trouble.pulls, trouble.hits, trouble.rounds = 1000, 100_000, 200, 1
@@ -140,7 +140,7 @@ func long() []scenario {
 
 func brief() []scenario {
 	return []scenario{{
-		name: "overlap-faults", title: "overlap, with faults and kills", timing: fast, robots: 8, namespaces: 2, replicas: 3, trouble: true,
+		name: "overlap-faults", title: "overlap, with faults and kills", timing: fast, robots: 8, namespaces: 2, copies: 3, trouble: true,
 		rotations: 15, pulls: 500, hits: 2, least: 30 * time.Second, limit: 2 * time.Minute, pace: 40,
 	}, {
 		name: "script", title: "common script", way: wayScript, timing: fast, robots: 8, namespaces: 2, pulls: 300, rotations: 8, limit: time.Minute, pace: 100,

@@ -37,25 +37,34 @@ func startQuay(ctx context.Context, bin, dir string, doors int) (*embeddedQuay, 
 	if err != nil {
 		return nil, err
 	}
-	line, err := p.waitFor(ctx, regexp.MustCompile(`(\{.*"url".*\})`))
-	if err != nil {
+	q := &embeddedQuay{process: p}
+	if err := q.meet(ctx); err != nil {
+		p.kill()
 		return nil, err
 	}
-	q := &embeddedQuay{process: p}
+	return q, nil
+}
+
+// meet learns what quaydev prints and writes as it starts.
+func (q *embeddedQuay) meet(ctx context.Context) error {
+	line, err := q.process.waitFor(ctx, regexp.MustCompile(`(\{.*"url".*\})`))
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal([]byte(line[1]), q); err != nil {
-		return nil, err
+		return err
 	}
 	token, err := os.ReadFile(q.TokenFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	q.token = strings.TrimSpace(string(token))
 	transport, err := trusting(q.CAFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	q.client = &http.Client{Transport: transport}
-	return q, nil
+	return nil
 }
 
 // host is where nodes pull.

@@ -106,7 +106,7 @@ func report(results []*result) string {
 	if len(results) > 0 {
 		t := results[0].timing
 		fmt.Fprintf(&b, "\nSeed %d. every %v, overlap %v, quiet %v, max %v, maxRefresh %v, sync %v, settle %v, stepDeadline %v, clockAllowance %v; %d replicas.\n",
-			results[0].seed, t.every, t.overlap, t.quiet, t.most, t.refresh, t.sync, t.settle, t.deadline, t.clock, results[0].replicas)
+			results[0].seed, t.every, t.overlap, t.quiet, t.most, t.refresh, t.sync, t.settle, t.deadline, t.clock, results[0].copies)
 	}
 	return b.String()
 }

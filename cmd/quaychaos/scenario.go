@@ -166,9 +166,7 @@ func (w *world) endure(ctx context.Context, r *result, consumers []*consumer, lo
 			return nil
 		})
 	}
-	scrapes := &scrapes{}
-	load.Go(func() error { return w.scraping(ctx, scrapes) })
-	defer func() { w.scrapes = scrapes.all() }()
+	load.Go(func() error { return w.scraping(ctx) })
 
 	hits, kills := &hitCount{hits: map[string]int{}}, &killCount{kills: map[killCase]int{}}
 	trouble, troubled := newStage(ctx)
@@ -249,14 +247,20 @@ type scrapes struct {
 	texts []string
 }
 
+func (s *scrapes) add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.texts = append(s.texts, text)
+}
+
 func (s *scrapes) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.texts
+	return slices.Clone(s.texts)
 }
 
 // scraping reads all that the replicas show on their admin port, now and then until ctx ends.
-func (w *world) scraping(ctx context.Context, s *scrapes) error {
+func (w *world) scraping(ctx context.Context) error {
 	client := &http.Client{Timeout: 2 * time.Second}
 	for pause(ctx, 2*time.Second) == nil {
 		for _, r := range w.replicas {
@@ -267,9 +271,7 @@ func (w *world) scraping(ctx context.Context, s *scrapes) error {
 					return err
 				}
 				if text, err := read(client, request); err == nil { // a dead replica shows nothing
-					s.mu.Lock()
-					s.texts = append(s.texts, string(text))
-					s.mu.Unlock()
+					w.scrapes.add(string(text))
 				}
 			}
 		}
@@ -294,8 +296,8 @@ func (w *world) judge(ctx context.Context, r *result) error {
 	if w.way == wayScript {
 		return nil
 	}
-	texts := append(w.printed(), w.scrapes...)
-	if len(w.scrapes) == 0 {
+	texts := append(w.printed(), w.scrapes.all()...)
+	if len(w.scrapes.all()) == 0 {
 		return errors.New("no metrics were read, so that nothing can be said about them")
 	}
 	if w.way == wayRegenerate {

@@ -31,10 +31,10 @@ type world struct {
 	replicas []*replica
 	foreign  []robot // made by others; nobody may touch them
 	journal  *journal
+	scrapes  scrapes
 
 	mu        sync.Mutex
 	processes []*process // of replicas, dead ones included
-	scrapes   []string   // what they showed on their admin ports
 }
 
 // replica is one generator, restarted as often as it is killed.
@@ -71,7 +71,7 @@ func newWorld(ctx context.Context, s scenario, bin string) (*world, error) {
 
 func (w *world) start(ctx context.Context) error {
 	var err error
-	if w.quay, err = startQuay(ctx, w.bin, w.dir, w.scenario.replicas); err != nil {
+	if w.quay, err = startQuay(ctx, w.bin, w.dir, w.copies); err != nil {
 		return err
 	}
 	if w.way == wayScript {
@@ -185,13 +185,18 @@ func (w *world) launch(ctx context.Context, r *replica) error {
 	w.mu.Lock()
 	w.processes = append(w.processes, p)
 	w.mu.Unlock()
-	match, err := p.waitFor(ctx, serving)
+	r.mu.Lock()
+	r.process = p
+	r.mu.Unlock()
+	starting, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	match, err := p.waitFor(starting, serving)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.process, r.url, r.admin = p, match[1], match[2]
+	r.url, r.admin = match[1], match[2]
 	return nil
 }
 
