@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +211,10 @@ func TestOneSeedIsOneSchedule(t *testing.T) {
 	one, two := killRound(w.stream(101), 3), killRound(w.stream(101), 3)
 	if !reflect.DeepEqual(one, two) || len(one) != 3*len(steps)*2 {
 		t.Errorf("one seed kills in different orders, or leaves cases out: %v", one)
+	}
+	batch, rest := next(one)
+	if len(batch)+len(rest) != len(one) || len(batch) < 2 || slices.ContainsFunc(batch, func(c killCase) bool { return c.replica != one[0].replica || slices.Contains(rest, c) }) {
+		t.Errorf("a batch of %v leaves %v", batch, rest)
 	}
 }
 

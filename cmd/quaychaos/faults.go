@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The kinds of trouble.
@@ -107,24 +110,47 @@ func (h *hitCount) of(kind string) int {
 	return h.hits[kind]
 }
 
-// inject arms a fault, waits until it has happened or patience is over, and takes it away again.
-func (q *embeddedQuay) inject(ctx context.Context, f fault, patience time.Duration, then func() error) (hit bool, err error) {
-	var armed struct{ ID int }
-	if err := q.do(ctx, http.MethodPost, "/quaydev/faults", f, &armed); err != nil {
-		return false, err
-	}
-	path := fmt.Sprintf("/quaydev/faults/%d", armed.ID)
-	var seen struct{ Hits int }
-	if err := q.do(ctx, http.MethodGet, path+"?wait="+patience.String(), nil, &seen); err != nil {
-		return false, err
-	}
-	if seen.Hits > 0 && then != nil {
-		if err := then(); err != nil {
-			return true, err
+// inject arms faults, waits until one has happened or patience is over, and takes them all away again. It returns which
+// one happened first, -1 for none; then is called before the others are taken away.
+func (q *embeddedQuay) inject(ctx context.Context, patience time.Duration, then func(hit int), faults ...fault) (hit int, err error) {
+	waiting, first := context.WithCancel(ctx)
+	defer first()
+	hits := make(chan int, len(faults))
+	var group errgroup.Group
+	var paths []string
+	for i, f := range faults {
+		var armed struct{ ID int }
+		if err = q.do(ctx, http.MethodPost, "/quaydev/faults", f, &armed); err != nil {
+			break
 		}
+		path := fmt.Sprintf("/quaydev/faults/%d", armed.ID)
+		paths = append(paths, path)
+		group.Go(func() error {
+			var seen struct{ Hits int }
+			err := q.do(waiting, http.MethodGet, path+"?wait="+patience.String(), nil, &seen)
+			if err == nil && seen.Hits > 0 {
+				hits <- i
+				first()
+			}
+			if waiting.Err() != nil {
+				return nil // it need not wait any longer
+			}
+			return err
+		})
 	}
-	err = q.do(ctx, http.MethodDelete, path, nil, &seen)
-	return seen.Hits > 0, err
+	err = errors.Join(err, group.Wait())
+	hit = -1
+	select {
+	case hit = <-hits:
+		if then != nil {
+			then(hit)
+		}
+	default:
+	}
+	for _, path := range paths {
+		err = errors.Join(err, q.do(context.WithoutCancel(ctx), http.MethodDelete, path, nil, nil))
+	}
+	return hit, err
 }
 
 // troubling lets faults happen to one replica's calls until ctx ends.
@@ -134,12 +160,12 @@ func (w *world) troubling(ctx context.Context, s *faultSchedule, hits *hitCount)
 		if pause(ctx, e.after) != nil {
 			break
 		}
-		hit, err := w.quay.inject(ctx, e.fault, 3*time.Second, nil)
+		hit, err := w.quay.inject(ctx, 3*time.Second, nil, e.fault)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			return err
-		case hit:
+		case hit >= 0:
 			hits.add(e.kind, 1)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -57,33 +58,48 @@ func (k *killCount) count(replicas int) (fewest, all int) {
 	return fewest, all
 }
 
-// killing kills one replica after the other in the middle of a call, and starts it again, until ctx ends.
+// next takes the first case, and some more of the same replica, out of a queue.
+func next(queue []killCase) (batch, rest []killCase) {
+	const atOnce = 4
+	for _, c := range queue {
+		if len(batch) < atOnce && c.replica == queue[0].replica {
+			batch = append(batch, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return batch, rest
+}
+
+// killing kills one replica after the other in the middle of a call, and starts it again, until ctx ends. It lies in wait
+// for several calls at a time; those that it missed come again later.
 func (w *world) killing(ctx context.Context, draw *rand.Rand, count *killCount) error {
-	const patience = 10 * time.Second // a call that does not come within it is tried again later
+	const patience = 5 * time.Second
 	var queue []killCase
 	for ctx.Err() == nil {
 		if len(queue) == 0 {
 			queue = killRound(draw, len(w.replicas))
 		}
-		c := queue[0]
-		queue = queue[1:]
-		down, calm := w.sync/2+time.Duration(draw.Int64N(int64(2*w.sync))), 2*w.sync+time.Duration(draw.Int64N(int64(4*w.sync)))
-		r := w.replicas[c.replica]
-		f := fault{Operation: c.operation, Host: r.door, Hang: true, LostAnswer: c.after, Times: 1}
-		hit, err := w.quay.inject(ctx, f, patience, func() error {
+		batch, rest := next(queue)
+		r := w.replicas[batch[0].replica]
+		down, calm := w.sync/2+time.Duration(draw.Int64N(int64(2*w.sync))), 4*w.sync+time.Duration(draw.Int64N(int64(8*w.sync)))
+		var faults []fault
+		for _, c := range batch {
+			faults = append(faults, fault{Operation: c.operation, Host: r.door, Hang: true, LostAnswer: c.after, Times: 1})
+		}
+		hit, err := w.quay.inject(ctx, patience, func(hit int) {
 			r.kill()
-			count.add(c)
-			return nil
-		})
-		if hit {
+			count.add(batch[hit])
+		}, faults...)
+		if hit >= 0 {
+			batch = slices.Delete(batch, hit, hit+1)
 			_ = pause(ctx, down)
 			// It runs to the end of the scenario, not to the end of the trouble.
 			if err := w.launch(context.WithoutCancel(ctx), r); err != nil {
 				return err
 			}
-		} else {
-			queue = append(queue, c)
 		}
+		queue = append(rest, batch...)
 		switch {
 		case ctx.Err() != nil:
 			return nil

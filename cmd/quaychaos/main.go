@@ -97,14 +97,14 @@ type scenario struct {
 	seed  uint64
 	timing
 	robots, namespaces, copies int
-	trouble                      bool          // faults and kills
-	told                         bool          // consumers ask at once when there is something new, as the controller makes them
-	least                        time.Duration // how long it runs at least
-	limit                        time.Duration // and at most; what is wanted must be reached by then
-	rotations, pulls             int           // how many are wanted
-	hits                         int           // how many faults of each kind are wanted
-	rounds                       int           // how often each replica is killed in each call, before its effect and after it
-	pace                         float64       // pulls per second
+	trouble                    bool          // faults and kills
+	told                       bool          // consumers ask at once when there is something new, as the controller makes them
+	least                      time.Duration // how long it runs at least
+	limit                      time.Duration // and at most; what is wanted must be reached by then
+	rotations, pulls           int           // how many are wanted
+	hits                       int           // how many faults of each kind are wanted
+	rounds                     int           // how often each replica is killed in each call, before its effect and after it
+	pace                       float64       // pulls per second
 }
 
 // way is how credentials are replaced and how they reach their consumers.
