@@ -216,6 +216,23 @@ func (e *evidence) doubled(chain []robot) []string {
 	return doubles
 }
 
+// regeneratedTwice compares how often Quay was made to regenerate with how many tokens consumers saw. A token that nobody
+// saw is excused if it is the robot's present one: consumers were about to see it.
+func (e *evidence) regeneratedTwice(regenerated int) []string {
+	unseen := 0
+	for _, r := range e.robots {
+		_, seen := e.journal.handed[r.Name+" with "+r.Fingerprint]
+		if !seen && !slices.ContainsFunc(e.foreign, func(f robot) bool { return f.Name == r.Name }) {
+			unseen++
+		}
+	}
+	var doubles []string
+	for range regenerated - e.journal.rotations - unseen {
+		doubles = append(doubles, fmt.Sprintf("%d regenerations, %d tokens seen after the first ones, %d not seen yet", regenerated, e.journal.rotations, unseen))
+	}
+	return doubles
+}
+
 // slack is how much later than their latest end generations may be gone once trouble is over.
 func (t timing) slack() time.Duration { return t.refresh + 2*t.settle + 10*t.sync }
 

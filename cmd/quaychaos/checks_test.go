@@ -156,6 +156,19 @@ func TestACredentialHeldBeyondThePromiseIsCountedApart(t *testing.T) {
 	}
 }
 
+func TestARegenerationThatNobodySawIsADoubleUnlessItIsTheLast(t *testing.T) {
+	e := &evidence{journal: newJournal(scenario{timing: slow, way: wayRegenerate}), robots: []robot{{Name: "myorg+app", Fingerprint: "third"}}}
+	c := &consumer{name: "a", secret: "app"}
+	e.journal.took(c, nil, content{robot: "myorg+app with first", got: at(1), refreshAt: at(60)})
+	e.journal.took(c, nil, content{robot: "myorg+app with second", got: at(60), refreshAt: at(120)})
+	if doubles := e.regeneratedTwice(2); len(doubles) != 0 {
+		t.Errorf("the present token counts: %q", doubles)
+	}
+	if doubles := e.regeneratedTwice(3); len(doubles) != 1 {
+		t.Errorf("a token that came and went: %q", doubles)
+	}
+}
+
 func TestTheJournalTellsWhatARotationIs(t *testing.T) {
 	j := newJournal(scenario{timing: slow})
 	c := &consumer{name: "a", secret: "app"}
@@ -187,7 +200,7 @@ func TestTheJournalTellsWhatARotationIs(t *testing.T) {
 
 func TestOneSeedIsOneSchedule(t *testing.T) {
 	draw := func(seed, stream uint64) []event {
-		s := newFaultSchedule(seed, stream, "127.0.0.1:1", slow)
+		s := newFaultSchedule(scenario{timing: slow, seed: seed}, stream, "127.0.0.1:1")
 		var events []event
 		for range 200 {
 			events = append(events, s.next())
@@ -207,9 +220,9 @@ func TestOneSeedIsOneSchedule(t *testing.T) {
 	if len(seen) != len(kinds)-1 {
 		t.Errorf("kinds %v", seen)
 	}
-	w := &world{scenario: scenario{seed: 5}}
-	one, two := killRound(w.stream(101), 3), killRound(w.stream(101), 3)
-	if !reflect.DeepEqual(one, two) || len(one) != 3*len(steps)*2 {
+	w := &world{scenario: scenario{seed: 5, copies: 3}}
+	one, two := w.killRound(w.stream(101)), w.killRound(w.stream(101))
+	if !reflect.DeepEqual(one, two) || len(one) != 3*6*2 {
 		t.Errorf("one seed kills in different orders, or leaves cases out: %v", one)
 	}
 	batch, rest := next(one)

@@ -126,8 +126,14 @@ func (w *world) ask(ctx context.Context, c *consumer, client *http.Client, r *re
 	if answer.Robot == "" || data == "" {
 		return nil, errors.New("an answer without a credential")
 	}
-	if w.way == wayRegenerate { // the name stays; what is inside tells one credential from another
-		answer.Robot += " with " + secret.New(data).Fingerprint()
+	if w.way == wayRegenerate { // the name stays, and the token tells one credential from another
+		var file struct {
+			Auths map[string]struct{ Password secret.String }
+		}
+		if err := json.Unmarshal([]byte(data), &file); err != nil {
+			return nil, errors.New("an answer that is no docker configuration")
+		}
+		answer.Robot += " with " + file.Auths[w.quay.host()].Password.Fingerprint()
 	}
 	return &content{robot: answer.Robot, data: data, refreshAt: answer.RefreshAt, asked: asked, got: time.Now()}, nil
 }

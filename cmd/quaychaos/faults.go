@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,23 +51,24 @@ type event struct {
 
 // faultSchedule draws faults for one replica's calls, one after the other; the same seed draws the same ones.
 type faultSchedule struct {
-	draw *rand.Rand
-	host string
+	draw       *rand.Rand
+	host       string
+	operations []string // that faults are for; empty stands for the next call, whatever it is
 	timing
 }
 
-func newFaultSchedule(seed, stream uint64, host string, t timing) *faultSchedule {
-	return &faultSchedule{draw: rand.New(rand.NewPCG(seed, stream)), host: host, timing: t} //nolint:gosec // a schedule, not a secret
+// newFaultSchedule returns a schedule in which what a rotation consists of meets most faults.
+func newFaultSchedule(s scenario, stream uint64, host string) *faultSchedule {
+	return &faultSchedule{
+		draw: rand.New(rand.NewPCG(s.seed, stream)), //nolint:gosec // a schedule, not a secret
+		host: host, operations: slices.Concat([]string{"", "", "config"}, s.way.steps(), s.way.steps()), timing: s.timing,
+	}
 }
-
-// What a rotation consists of meets most faults; an empty operation stands for the next call, whatever it is.
-var faulty = []string{"", "", "robot.list", "robot.list", "robot.create", "robot.create", "permission.put", "permission.put", "robot.get", "robot.get",
-	"auth", "auth", "robot.delete", "robot.delete", "config"}
 
 func (s *faultSchedule) next() event {
 	// Read-only phases are Quay's, not one replica's.
 	e := event{after: time.Duration(100+s.draw.IntN(500)) * time.Millisecond, kind: kinds[s.draw.IntN(len(kinds)-1)]}
-	f := fault{Operation: faulty[s.draw.IntN(len(faulty))], Host: s.host, Times: 1}
+	f := fault{Operation: s.operations[s.draw.IntN(len(s.operations))], Host: s.host, Times: 1}
 	variant := s.draw.IntN(4)
 	switch e.kind {
 	case kindError:
@@ -193,10 +195,16 @@ func (w *world) readOnlyPhases(ctx context.Context, draw *rand.Rand) error {
 	return nil
 }
 
+// answered counts the calls that Quay answered with a status, by operation, lost answers included.
+func (q *embeddedQuay) answered(ctx context.Context, status int) (map[string]int, error) {
+	counts := map[string]int{}
+	err := q.do(ctx, http.MethodGet, fmt.Sprintf("/quaydev/calls?status=%d", status), nil, &counts)
+	return counts, err
+}
+
 // refusedReadOnly counts the writes that Quay refused because it was read-only: no other fault answers 503.
 func (w *world) refusedReadOnly(ctx context.Context) (int, error) {
-	counts := map[string]int{}
-	err := w.quay.do(ctx, http.MethodGet, "/quaydev/calls?status=503", nil, &counts)
+	counts, err := w.quay.answered(ctx, http.StatusServiceUnavailable)
 	n := 0
 	for _, count := range counts {
 		n += count

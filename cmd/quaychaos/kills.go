@@ -16,14 +16,19 @@ type killCase struct {
 	after     bool
 }
 
-// The calls of a rotation: create, list and read back, grant, log in, read the token, delete.
-var steps = []string{"robot.create", "robot.list", "permission.put", "auth", "robot.get", "robot.delete"}
+// steps are the calls of a rotation: create, list and read back, grant, log in, read the token, delete.
+func (w way) steps() []string {
+	if w == wayRegenerate {
+		return []string{"robot.regenerate", "robot.list", "auth", "robot.get"}
+	}
+	return []string{"robot.create", "robot.list", "permission.put", "auth", "robot.get", "robot.delete"}
+}
 
 // killRound returns every case once, in an order drawn from the seed.
-func killRound(draw *rand.Rand, replicas int) []killCase {
+func (s scenario) killRound(draw *rand.Rand) []killCase {
 	var all []killCase
-	for r := range replicas {
-		for _, operation := range steps {
+	for r := range s.copies {
+		for _, operation := range s.way.steps() {
 			all = append(all, killCase{r, operation, false}, killCase{r, operation, true})
 		}
 	}
@@ -43,7 +48,7 @@ func (k *killCount) add(c killCase) {
 }
 
 // fewest is how often the rarest case happened, and all how many kills there were.
-func (k *killCount) count(replicas int) (fewest, all int) {
+func (k *killCount) count(s scenario) (fewest, all int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range k.kills {
@@ -52,7 +57,7 @@ func (k *killCount) count(replicas int) (fewest, all int) {
 			fewest = n
 		}
 	}
-	if len(k.kills) < replicas*len(steps)*2 {
+	if len(k.kills) < s.copies*len(s.way.steps())*2 {
 		fewest = 0
 	}
 	return fewest, all
@@ -78,7 +83,7 @@ func (w *world) killing(ctx context.Context, draw *rand.Rand, count *killCount) 
 	var queue []killCase
 	for ctx.Err() == nil {
 		if len(queue) == 0 {
-			queue = killRound(draw, len(w.replicas))
+			queue = w.killRound(draw)
 		}
 		batch, rest := next(queue)
 		r := w.replicas[batch[0].replica]

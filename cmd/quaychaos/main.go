@@ -128,14 +128,25 @@ var fast = timing{
 }
 
 func long() []scenario {
-	base := scenario{timing: slow, robots: 40, namespaces: 3, copies: 3, pace: 200}
+	base := scenario{timing: slow, robots: 60, namespaces: 3, copies: 3, pace: 200}
 	trouble, calm, script := base, base, base
 	trouble.name, trouble.title, trouble.trouble = "overlap-faults", "overlap, with faults and kills", true
 	trouble.rotations, trouble.pulls, trouble.hits, trouble.rounds = 1000, 100_000, 200, 1
 	trouble.least, trouble.limit = 5*time.Minute, 25*time.Minute
-	calm.name, calm.title, calm.least, calm.limit = "overlap", "overlap", 2*time.Minute, 3*time.Minute
-	script.name, script.title, script.way, script.least, script.limit = "script", "common script", wayScript, 2*time.Minute, 3*time.Minute
-	return []scenario{trouble, calm, script}
+	calm.name, calm.title, calm.least = "overlap", "overlap", 90*time.Second
+	script.name, script.title, script.way, script.least = "script", "common script", wayScript, time.Minute
+	regenerate := base
+	regenerate.way, regenerate.copies, regenerate.every = wayRegenerate, 1, time.Minute // a ledger in a file is for one replica
+	regenerate.name, regenerate.title, regenerate.least = "regenerate", "regenerate", 110*time.Second
+	told := regenerate
+	told.name, told.title, told.told = "regenerate-told", "regenerate, consumers told", true
+	hard := told
+	hard.name, hard.title, hard.trouble, hard.rounds, hard.least = "regenerate-faults", "regenerate, consumers told, with faults and kills", true, 1, 150*time.Second
+	runs := []scenario{trouble, calm, script, regenerate, told, hard}
+	for i := range runs {
+		runs[i].limit = max(runs[i].limit, 2*runs[i].least)
+	}
+	return runs
 }
 
 func brief() []scenario {

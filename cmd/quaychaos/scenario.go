@@ -173,7 +173,7 @@ func (w *world) endure(ctx context.Context, r *result, consumers []*consumer, lo
 	if w.trouble {
 		for i, rep := range w.replicas {
 			for n := range lanes {
-				schedule := newFaultSchedule(w.seed, uint64(i*lanes+n), rep.door, w.timing)
+				schedule := newFaultSchedule(w.scenario, uint64(i*lanes+n), rep.door)
 				trouble.Go(func() error { return w.troubling(troubled, schedule, hits) })
 			}
 		}
@@ -188,9 +188,9 @@ func (w *world) endure(ctx context.Context, r *result, consumers []*consumer, lo
 	for _, kind := range kinds {
 		r.hitsOf[kind] = hits.of(kind)
 	}
-	r.rarest, r.killed = kills.count(len(w.replicas))
+	r.rarest, r.killed = kills.count(w.scenario)
 	r.missed = missed
-	if w.way != wayOverlap {
+	if w.way == wayScript || w.way == wayRegenerate && !w.trouble {
 		return nil
 	}
 	if err := w.quay.do(ctx, http.MethodDelete, "/quaydev/faults", nil, nil); err != nil {
@@ -212,7 +212,7 @@ func (w *world) wanted(ctx context.Context, hits *hitCount, kills *killCount, sa
 			hits.add(kindReadOnly, n-hits.of(kindReadOnly))
 		}
 		rotations, pulls, failures := w.journal.progress()
-		fewest, killed := kills.count(len(w.replicas))
+		fewest, killed := kills.count(w.scenario)
 		missed = nil
 		miss := func(what string, got, want int) {
 			if got < want {
@@ -281,6 +281,9 @@ func (w *world) scraping(ctx context.Context) error {
 
 // judge checks the world after the fact.
 func (w *world) judge(ctx context.Context, r *result) error {
+	if w.way == wayRegenerate {
+		w.stopReplicas() // so that no token changes between two looks
+	}
 	robots, err := w.quay.everyRobot(ctx)
 	if err != nil {
 		return err
@@ -307,6 +310,11 @@ func (w *world) judge(ctx context.Context, r *result) error {
 	r.findings, r.heldBeyond = e.check(), e.beyond()
 	if w.way == wayRegenerate { // that pulls fail is what it costs; there are no generations, and no robot ends
 		r.failedPulls, r.heldDead = nil, nil
+		counts, err := w.quay.answered(ctx, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		r.doubles = e.regeneratedTwice(counts["robot.regenerate"])
 	}
 	deleted := map[string]time.Time{}
 	for _, robot := range robots {
