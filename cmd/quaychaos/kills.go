@@ -87,7 +87,12 @@ func (w *world) killing(ctx context.Context, draw *rand.Rand, count *killCount) 
 		}
 		batch, rest := next(queue)
 		r := w.replicas[batch[0].replica]
-		down, calm := w.sync/2+time.Duration(draw.Int64N(int64(2*w.sync))), 4*w.sync+time.Duration(draw.Int64N(int64(8*w.sync)))
+		// With the strategy regenerate it takes this long to learn what became of a rotation, and a restart begins anew.
+		calm := time.Duration(0)
+		if w.way == wayRegenerate {
+			calm = 4 * (w.deadline + w.settle)
+		}
+		down, extra := w.sync/2+time.Duration(draw.Int64N(int64(2*w.sync))), 4*w.sync+time.Duration(draw.Int64N(int64(8*w.sync)))
 		var faults []fault
 		for _, c := range batch {
 			faults = append(faults, fault{Operation: c.operation, Host: r.door, Hang: true, LostAnswer: c.after, Times: 1})
@@ -111,7 +116,7 @@ func (w *world) killing(ctx context.Context, draw *rand.Rand, count *killCount) 
 		case err != nil:
 			return err
 		}
-		_ = pause(ctx, calm)
+		_ = pause(ctx, calm+extra)
 	}
 	return nil
 }

@@ -72,10 +72,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		for _, v := range r.violations() {
 			failed = errors.Join(failed, fmt.Errorf("%s: %s", s.name, v))
 		}
-	}
-	table := report(results)
-	fmt.Fprintf(out, "\n%s\n", table)
-	if *update != "" && failed == nil {
+		table := report(results)
+		fmt.Fprintf(out, "\n%s\n", table)
+		if *update == "" || failed != nil {
+			continue
+		}
 		if err := replaceTable(*update, table); err != nil {
 			return err
 		}
@@ -128,7 +129,7 @@ var fast = timing{
 }
 
 func long() []scenario {
-	base := scenario{timing: slow, robots: 60, namespaces: 3, copies: 3, pace: 200}
+	base := scenario{timing: slow, robots: 60, namespaces: 3, copies: 3, pace: 250}
 	trouble, calm, script := base, base, base
 	trouble.name, trouble.title, trouble.trouble = "overlap-faults", "overlap, with faults and kills", true
 	trouble.rotations, trouble.pulls, trouble.hits, trouble.rounds = 1000, 100_000, 200, 1
