@@ -8,7 +8,7 @@ import (
 
 // journal is what consumers and pullers saw.
 type journal struct {
-	refresh time.Duration // for so long after an answer its consumer may rely on it; 0: always
+	refresh time.Duration // for so long after an answer its consumer may rely on it; 0: there is no such promise, and all failures count
 
 	mu        sync.Mutex
 	handed    map[string]handing   // by robot, when it was first handed out
@@ -59,7 +59,7 @@ type failure struct {
 
 func newJournal(s scenario) *journal {
 	j := &journal{handed: map[string]handing{}, newest: map[string]content{}, open: map[*consumer]span{}, outcomes: map[string]int{}, since: map[string]time.Time{}}
-	if s.way != wayScript {
+	if s.way == wayOverlap {
 		j.refresh = s.refresh
 	}
 	return j

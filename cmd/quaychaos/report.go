@@ -74,7 +74,7 @@ func lines() []line {
 			return number(o["answered"]) + "; " + number(o["503"]) + "; " + number(o["no answer"])
 		})},
 		{"the longest a consumer went without an answer", service(func(r *result) string { return rounded(r.journal.silence) })},
-		{"replicas killed; each in each of six calls, before and after its effect, at least", troubled(func(r *result) string { return number(r.killed) + "; " + number(r.rarest) })},
+		{"replicas killed; each in each call of a rotation, before its effect and after it, at least", troubled(func(r *result) string { return number(r.killed) + "; " + number(r.rarest) })},
 	}
 	for _, kind := range kinds {
 		all = append(all, line{"faults: " + kind, troubled(func(r *result) string { return number(r.hitsOf[kind]) })})
