@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -229,7 +231,7 @@ func (w *world) wanted(ctx context.Context, hits *hitCount, kills *killCount, sa
 		}
 		if time.Since(told) >= 15*time.Second {
 			told = time.Now()
-			say("%d rotations, %d pulls, %d refused, %d faults, %d kills", rotations, pulls, failures, faults, killed)
+			say("%d rotations, %d pulls, %d refused, %d faults, %d kills; to come: %s", rotations, pulls, failures, faults, killed, cmp.Or(strings.Join(missed, "; "), "nothing"))
 		}
 		running := time.Since(begun)
 		if running >= w.least && len(missed) == 0 || running >= w.limit {
