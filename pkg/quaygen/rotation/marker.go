@@ -33,8 +33,10 @@ func (m marker) String() string {
 	return text
 }
 
+// seconds counts in whole numbers: through a float64 a long time would be read back as another one, or not at all.
 func seconds(d time.Duration) string {
-	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s"
+	text := fmt.Sprintf("%d.%09d", d/time.Second, d%time.Second)
+	return strings.TrimRight(strings.TrimRight(text, "0"), ".") + "s"
 }
 
 // metadata is the marker as unstructured_metadata.
@@ -85,6 +87,9 @@ func parseMarker(description string) (marker, bool) {
 				return marker{}, false
 			}
 		}
+	}
+	if !strings.HasPrefix(description+" ", m.String()+" ") {
+		return marker{}, false // numbers, times and spaces can be written in more than one way, and we write one
 	}
 	return m, true
 }
