@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +16,8 @@ type Problem struct {
 	Warning bool   // the configuration works, but less well than its author probably thinks
 }
 
-// maxBase keeps the marker within Quay's 255 characters of description.
-const maxBase = 128
+// maxDescription is how long the marker may be (docs/quay-contract.md 2.2).
+const maxDescription = 255
 
 // Check returns every problem of s: names that cannot be told apart and times under which a rotation could
 // break a pull. The inequalities I1 to I8 and I12 are those of docs/rotation.md.
@@ -26,9 +27,6 @@ func (s Spec) Check() []Problem {
 		return nil // its own problem, reported where the name was parsed
 	}
 	c.names(s)
-	if len(s.Base.Short()) > maxBase {
-		c.fail("robot", "%q has %d characters; %d at most, so that the generation's number and the marker fit", s.Base.Short(), len(s.Base.Short()), maxBase)
-	}
 	if quay.LooksLikeGeneration(s.Base.Short()) {
 		c.fail("robot", "%q ends like the name of a generation (_g and digits), which could not be told from a generation of a robot with the shorter name; choose a name that does not", s.Base.Short())
 	}
@@ -53,22 +51,23 @@ func (s Spec) Check() []Problem {
 
 // names makes sure that Quay takes every name and marker that s leads to.
 func (c *checker) names(s Spec) {
-	short := s.Base.Short()
+	base := s.Base.Short()
+	longest, what := base, "the instance "+strconv.Quote(s.Instance)
 	if s.Scope == PerNamespace {
-		if most := longest(s.Base.Owner()) - hashedPart; len(short) > most {
-			c.fail("robot", "%q has %d characters; with scope namespace %d at most, so that a namespace's name, or a hash of it, fits behind it", short, len(short), most)
+		most := longestOf(s.Base.Owner())
+		if len(base) > most-hashedPart {
+			c.fail("robot", "%q has %d characters; with scope namespace %d at most, so that a namespace's name, or a hash of it, fits behind it", base, len(base), most-hashedPart)
 			return
 		}
-		short += strings.Repeat("x", longest(s.Base.Owner())-len(short))
+		longest, what = base+strings.Repeat("x", most-len(base)), what+" and a namespace's name"
+	} else if _, err := s.Base.Generation(quay.MaxGeneration); err != nil && s.Strategy == Overlap {
+		c.fail("robot", "%q is too long for a generation's number to fit behind it: %v", base, err)
 	}
-	m := marker{Instance: s.Instance, Robot: short, Generation: quay.MaxGeneration, Timing: s.timing()}
-	if n := len(m.String()); n > maxMarker {
-		c.fail("robot", "%q is too long: with this instance and these times the marker in the description would have %d characters, and Quay takes %d; a robot or instance that is shorter by %d would do", s.Base.Short(), n, maxMarker, n-maxMarker)
+	mark := marker{Instance: s.Instance, Robot: longest, Generation: quay.MaxGeneration, Timing: s.timing()}
+	if over := len(mark.String()) - maxDescription; over > 0 {
+		c.fail("robot", "%q has %d characters; %d at most beside %s, so that the marker fits into Quay's description", base, len(base), len(base)-over, what)
 	}
 }
-
-// maxMarker is how long a description Quay takes.
-const maxMarker = 255
 
 // idle checks I8: whoever serves a namespace makes its use visible long before it could look idle to anyone.
 func (c *checker) idle(s Spec) {
@@ -173,8 +172,11 @@ func (c *checker) inequalities(s Spec) {
 	}
 	// I1: a consumer that took the old credential from a replica that learned last must refresh in time.
 	if least := allowances + s.Sync + s.Adopt(); s.Overlap < least {
+		// A longer overlap comes with a longer adopt, which what would do must hold too.
+		rest := allowances + s.Sync
+		would := min(rest+max(2*s.Sync, maxAdopt), rest*4/3+1)
 		c.fail("rotation.overlap", "%v is too short: maxRefresh %v + sync %v + adopt %v + settle %v + clock allowance %v = %v must pass before an old credential may go; %v would do",
-			s.Overlap, s.MaxRefresh, s.Sync, s.Adopt(), settle, clock, least, suggest(least))
+			s.Overlap, s.MaxRefresh, s.Sync, s.Adopt(), settle, clock, least, suggest(would))
 	}
 	// I2: what is served from memory must outlast a few slow lists.
 	servable := s.timing().servable(s.Safety)
@@ -203,7 +205,8 @@ func (c *checker) drain(s Spec) {
 	}
 	window := s.timing().window()
 	if window < leastWindow {
-		c.fail("rotation.drain.max", "%v leaves %v after rotation.overlap (%v) to publish a new generation in; %v at least, so %v would do", s.Max, window, s.Overlap, leastWindow, suggest(s.Overlap+leastWindow))
+		c.fail("rotation.drain.max", "%v leaves %v after rotation.overlap (%v) to publish a new generation in; %v at least, and drain.quiet (%v) must fit too, so %v would do",
+			s.Max, window, s.Overlap, leastWindow, s.Quiet, suggest(s.Overlap+max(leastWindow, s.Quiet)))
 	} else if s.Quiet > window {
 		c.fail("rotation.drain.quiet", "%v does not fit between rotation.overlap (%v) and drain.max (%v); %v or less would do, or a drain.max of %v", s.Quiet, s.Overlap, s.Max, window, suggest(s.Overlap+s.Quiet))
 	}

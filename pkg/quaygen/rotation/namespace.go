@@ -41,8 +41,8 @@ const (
 	hashedPart = 3 + 20
 )
 
-// longest is how long a robot's short name may be before its generation's number.
-func longest(owner quay.Owner) int { return min(maxShort, 255-len(owner.Name())-1-generationDigits) }
+// longestOf is how long a robot's short name may be before its generation's number.
+func longestOf(owner quay.Owner) int { return min(maxShort, 255-len(owner.Name())-1-generationDigits) }
 
 // NamespaceRobot returns the base name of a namespace's robot: that of base, "_" and the namespace. Where Quay would refuse
 // that, or could mistake it for a generation, a hash stands for the namespace: "_h_" and 20 hexadecimal digits, which no
@@ -52,7 +52,7 @@ func NamespaceRobot(base quay.Robot, namespace string) (quay.Robot, error) {
 		return quay.Robot{}, fmt.Errorf("%q cannot be a namespace of Kubernetes", namespace)
 	}
 	short := base.Short() + "_" + namespace
-	if strings.Contains(namespace, "--") || numberRE.MatchString(namespace) || len(short) > longest(base.Owner()) {
+	if strings.Contains(namespace, "--") || numberRE.MatchString(namespace) || len(short) > longestOf(base.Owner()) {
 		sum := sha256.Sum256([]byte(namespace))
 		short = base.Short() + "_h_" + hex.EncodeToString(sum[:10])
 	}
