@@ -83,6 +83,9 @@ func (s *scene) start() (*rotation.Engine, func()) {
 	}
 }
 
+// pass lets the bubble's time go by.
+func (s *scene) pass(d time.Duration) { time.Sleep(d) }
+
 func (s *scene) await(e *rotation.Engine) *rotation.Lease {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
@@ -97,7 +100,7 @@ func (s *scene) await(e *rotation.Engine) *rotation.Lease {
 // rotated lets time pass until another generation than that of old is served.
 func (s *scene) rotated(e *rotation.Engine, old *rotation.Lease) *rotation.Lease {
 	s.t.Helper()
-	for end := time.Now().Add(s.spec.Every + time.Hour); time.Now().Before(end); time.Sleep(s.spec.Sync) {
+	for end := time.Now().Add(s.spec.Every + time.Hour); time.Now().Before(end); s.pass(s.spec.Sync) {
 		if l := s.await(e); l.Generation != old.Generation {
 			return l
 		}
@@ -126,11 +129,11 @@ func TestARotationLeavesTheOldCredentialItsOverlapAndThenEndsIt(t *testing.T) {
 		if second.Generation <= first.Generation || !s.pulls(first) || !s.pulls(second) {
 			t.Fatalf("generation %d, then %d; both must pull", first.Generation, second.Generation)
 		}
-		time.Sleep(20 * time.Hour)
+		s.pass(20 * time.Hour)
 		if !s.pulls(first) {
 			t.Fatal("the old credential ended within its overlap")
 		}
-		time.Sleep(12 * time.Hour)
+		s.pass(12 * time.Hour)
 		if s.pulls(first) || !s.pulls(second) {
 			t.Error("after overlap and quiet the old credential must be dead and the new one alive")
 		}
@@ -149,7 +152,7 @@ func TestForcedRotationsAreRefusedOneUponAnotherAndPossibleAgainLater(t *testing
 		if _, err := e.Rotate(t.Context(), rotation.Ref{Name: "puller"}); !isUnderWay(err) {
 			t.Fatalf("a rotation upon another: %v", err)
 		}
-		time.Sleep(60 * time.Hour)
+		s.pass(60 * time.Hour)
 		third, err := e.Rotate(t.Context(), rotation.Ref{Name: "puller"})
 		if err != nil || third.Generation <= second.Generation {
 			t.Errorf("a later rotation: %v, %v", third, err)
@@ -167,7 +170,7 @@ func TestARevocationPublishesFirstAndSucceedsWhenAllIsGone(t *testing.T) {
 		e, stop := s.start()
 		defer stop()
 		first := s.await(e)
-		time.Sleep(time.Hour)
+		s.pass(time.Hour)
 		through, err := e.Revoke(t.Context(), rotation.Ref{Name: "puller"}, -1)
 		if err != nil || through < first.Generation {
 			t.Fatalf("revoked through %d, not %d: %v", through, first.Generation, err)
@@ -188,17 +191,17 @@ func TestWhileQuayIsDownAnswersComeFromMemoryUntilItsEndIsPossible(t *testing.T)
 		s.await(e)
 		up := s.quay.Inject(quaytest.Fault{Status: 502})
 		servable := s.spec.Overlap - s.spec.MaxRefresh - s.spec.Safety.Settle - s.spec.Safety.ClockAllowance
-		time.Sleep(servable - 2*s.spec.Sync)
+		s.pass(servable - 2*s.spec.Sync)
 		if _, err := e.Current(rotation.Ref{Name: "puller"}); err != nil {
 			t.Fatalf("still servable: %v", err)
 		}
-		time.Sleep(3 * s.spec.Sync)
+		s.pass(3 * s.spec.Sync)
 		_, err := e.Current(rotation.Ref{Name: "puller"})
 		if notReady, ok := errors.AsType[*rotation.NotReadyError](err); !ok || notReady.Refused {
 			t.Fatalf("past its end: %v", err)
 		}
 		up()
-		time.Sleep(3 * s.spec.Sync)
+		s.pass(3 * s.spec.Sync)
 		if _, err := e.Current(rotation.Ref{Name: "puller"}); err != nil {
 			t.Errorf("with Quay back: %v", err)
 		}
@@ -212,7 +215,7 @@ func TestDriftIsMendedAndNewRepositoriesAreGrantedAtTheNextSync(t *testing.T) {
 		lease := s.await(e)
 		s.quay.RemoveGrant("myorg", "app", lease.Robot.Short())
 		s.quay.AddRepository("myorg", "new-svc")
-		time.Sleep(2 * s.spec.Sync)
+		s.pass(2 * s.spec.Sync)
 		robot, _ := s.quay.Robot("myorg", lease.Robot.Short())
 		if robot.Grants["app"] != "read" || robot.Grants["new-svc"] != "read" {
 			t.Errorf("grants %v", robot.Grants)
@@ -225,7 +228,7 @@ func TestALostAnswerToACreationIsSettledByReading(t *testing.T) {
 		s.quay.Inject(quaytest.Fault{Operation: "robot.create", LostAnswer: true, Times: 1})
 		e, stop := s.start()
 		defer stop()
-		time.Sleep(5 * s.spec.Sync)
+		s.pass(5 * s.spec.Sync)
 		if lease := s.await(e); !s.pulls(lease) || len(s.quay.Ever("myorg")) != 1 {
 			t.Errorf("%d robots were made", len(s.quay.Ever("myorg")))
 		}
@@ -242,7 +245,7 @@ func TestTwoReplicasAgreeThroughQuayAlone(t *testing.T) {
 			t.Fatalf("one serves %d, the other %d", a.Generation, b.Generation)
 		}
 		s.rotated(one, s.await(one))
-		time.Sleep(time.Hour)
+		s.pass(time.Hour)
 		if a, b := s.await(one), s.await(two); a.Generation != b.Generation || len(s.quay.Robots("myorg")) != 2 {
 			t.Errorf("after a rotation one serves %d, the other %d, of %d robots", a.Generation, b.Generation, len(s.quay.Robots("myorg")))
 		}
@@ -255,9 +258,9 @@ func TestASteadyStateCostsOneListAndOneLookAtTheConfigurationAndAtMostOneRoleRea
 		e, stop := s.start()
 		defer stop()
 		s.await(e)
-		time.Sleep(2 * s.spec.Sync)
+		s.pass(2 * s.spec.Sync)
 		s.quay.Calls().Reset()
-		time.Sleep(10 * s.spec.Sync)
+		s.pass(10 * s.spec.Sync)
 		calls := s.quay.Calls().Counts()
 		if calls["robot.list"] > 12 || calls["robot.permissions"] > calls["robot.list"] || calls["config"] > calls["robot.list"] {
 			t.Errorf("%v", calls)
@@ -279,7 +282,7 @@ func TestAnotherInstancesRobotInTheWayIsLeftAloneAndReported(t *testing.T) {
 		if lease.Generation <= 99999999 || !strings.Contains(strings.Join(lease.Warnings, " "), "puller_g99999999") {
 			t.Errorf("generation %d, warnings %q", lease.Generation, lease.Warnings)
 		}
-		time.Sleep(400 * time.Hour)
+		s.pass(400 * time.Hour)
 		if robot, ok := s.quay.Robot("myorg", "puller_g99999999"); !ok || len(robot.Grants) > 0 {
 			t.Error("a robot that is not ours was touched")
 		}

@@ -17,7 +17,7 @@ var puller = rotation.Ref{Name: "puller"}
 // noticed lets one sync pass, and returns what is handed out after it; nil if nothing is.
 func (s *scene) noticed(e *rotation.Engine) *rotation.Lease {
 	s.t.Helper()
-	time.Sleep(s.spec.Sync + time.Second)
+	s.pass(s.spec.Sync + time.Second)
 	l, err := e.Current(puller)
 	if err == nil {
 		return l
@@ -39,7 +39,7 @@ func TestAGenerationThatAPersonDeletesIsNotHandedOutAfterTheNextSync(t *testing.
 		if l := s.noticed(e); l != nil && !s.pulls(l) {
 			t.Fatalf("%s is handed out", l.Robot)
 		}
-		time.Sleep(5 * s.spec.Sync)
+		s.pass(5 * s.spec.Sync)
 		if second := s.await(e); second.Robot == first.Robot || !s.pulls(second) {
 			t.Errorf("after %s was deleted %s is handed out", first.Robot, second.Robot)
 		}
@@ -57,7 +57,7 @@ func TestWhenTheNewestIsDeletedItsPredecessorIsHandedOutAtOnceIfItSafelyLives(t 
 		if l == nil || !s.pulls(l) {
 			t.Errorf("%v is handed out", l)
 		}
-		time.Sleep(24 * time.Hour)
+		s.pass(24 * time.Hour)
 		if third := s.await(e); third.Robot == second.Robot || !s.pulls(third) {
 			t.Errorf("a day later %s is handed out", third.Robot)
 		}
@@ -111,7 +111,7 @@ func TestWhileQuayDisablesRobotsTheAnswerSaysThatQuayRefuses(t *testing.T) {
 			t.Errorf("the answer is %v", err)
 		}
 		s.quay.SetRobotsDisallow(true, first.Robot.Username()) // all but this one
-		time.Sleep(2 * s.spec.Sync)
+		s.pass(2 * s.spec.Sync)
 		s.quay.SetRobotsDisallow(false)
 		if l := s.noticed(e); l == nil || l.Robot != first.Robot {
 			t.Errorf("after robots are enabled again %v is handed out", l)
@@ -136,10 +136,10 @@ func TestAReadOnlyQuayIsServedFromAndNothingIsLost(t *testing.T) {
 		e, stop := s.start()
 		defer stop()
 		first := s.await(e)
-		time.Sleep(170 * time.Hour)
+		s.pass(170 * time.Hour)
 		s.quay.SetReadOnly(true)
 		for range 48 {
-			time.Sleep(time.Hour)
+			s.pass(time.Hour)
 			if l := s.await(e); !s.pulls(l) {
 				t.Fatalf("%s is handed out", l.Robot)
 			}
@@ -166,7 +166,7 @@ func TestAnAPITokenThatEndsIsReportedAndANewOneTakenUp(t *testing.T) {
 		if err := os.WriteFile(s.tokenFile, []byte(s.quay.AddToken("admin", "org:admin", "repo:admin", "user:admin")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * s.spec.Sync)
+		s.pass(2 * s.spec.Sync)
 		if h := e.Health(); h[0].Err != nil {
 			t.Errorf("with another token: %v", h[0].Err)
 		}
@@ -184,7 +184,7 @@ func TestAnOrganizationThatIsMadeAnewGetsNewNames(t *testing.T) {
 		}
 		s.quay.AddOrganization("myorg", "admin")
 		s.quay.AddRepository("myorg", "app")
-		time.Sleep(3 * s.spec.Sync)
+		s.pass(3 * s.spec.Sync)
 		if second := s.await(e); second.Robot == first.Robot || !s.pulls(second) {
 			t.Errorf("%s was handed out, now %s", first.Robot, second.Robot)
 		}

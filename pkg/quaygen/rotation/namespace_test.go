@@ -111,7 +111,7 @@ func TestANamespaceGetsARobotOfItsOwnWhenItFirstAsks(t *testing.T) {
 	namespaced(t, func(t *testing.T, s *scene) {
 		e, stop := s.start()
 		defer stop()
-		time.Sleep(time.Hour)
+		s.pass(time.Hour)
 		if robots := s.robots(); len(robots) != 0 {
 			t.Fatalf("nobody asked, and there are %v", robots)
 		}
@@ -135,7 +135,7 @@ func TestAnotherReplicaServesTheSameRobotsAndMintsNone(t *testing.T) {
 		stopOne()
 		two, stopTwo := s.start()
 		defer stopTwo()
-		time.Sleep(time.Minute)
+		s.pass(time.Minute)
 		if len(two.Statuses()) != 2 {
 			t.Errorf("a new process knows of %d robots", len(two.Statuses()))
 		}
@@ -153,15 +153,15 @@ func TestAnIdleNamespacesRobotEndsAndOneThatComesBackGetsANewName(t *testing.T) 
 		e, stop := s.start()
 		defer stop()
 		a := s.ask(e, "team-a")
-		time.Sleep(s.spec.Idle - 2*time.Hour)
+		s.pass(s.spec.Idle - 2*time.Hour)
 		if !s.pulls(a) {
 			t.Fatal("it ended before idle")
 		}
-		time.Sleep(s.spec.Idle + 3*time.Hour)
+		s.pass(s.spec.Idle + 3*time.Hour)
 		if len(s.robots()) != 0 {
 			t.Fatalf("after idle there is %v", s.robots())
 		}
-		time.Sleep(time.Hour)
+		s.pass(time.Hour)
 		if n := len(e.Statuses()); n != 0 {
 			t.Errorf("%d robots are still looked after", n)
 		}
@@ -181,7 +181,7 @@ func TestANamespaceThatAnotherReplicaServesNeverLooksIdle(t *testing.T) {
 		defer stopOther()
 		first := s.ask(asked, "team-a")
 		for range 4 * 30 * 12 { // four times idle, without a single pull: the nodes have the images
-			time.Sleep(2 * time.Hour)
+			s.pass(2 * time.Hour)
 			if l := s.ask(asked, "team-a"); !s.alive(l) {
 				t.Fatalf("%s was handed out dead", l.Robot)
 			}
@@ -204,11 +204,11 @@ func TestAnIdleRobotIsNotRotated(t *testing.T) {
 		e, stop := s.start()
 		defer stop()
 		s.ask(e, "team-a")
-		time.Sleep(55 * 24 * time.Hour)
+		s.pass(55 * 24 * time.Hour)
 		if n := len(s.quay.Ever("myorg")); n != 1 {
 			t.Errorf("%d robots were made for a namespace that never asked again", n)
 		}
-		time.Sleep(6 * 24 * time.Hour)
+		s.pass(6 * 24 * time.Hour)
 		if len(s.robots()) != 0 {
 			t.Errorf("after idle there is %v", s.robots())
 		}
@@ -221,7 +221,7 @@ func TestWhereQuayDoesNotRecordUseNothingEndsByBeingIdle(t *testing.T) {
 		e, stop := s.start()
 		defer stop()
 		s.ask(e, "team-a")
-		time.Sleep(3 * s.spec.Idle)
+		s.pass(3 * s.spec.Idle)
 		if len(s.robots()) == 0 {
 			t.Error("it ended")
 		}
@@ -237,12 +237,12 @@ func TestAReadOnlyTimeEndsNoNamespacesRobotThatIsInUse(t *testing.T) {
 		s.ask(e, "team-a")
 		s.quay.SetReadOnly(true)
 		for range 20 * 12 {
-			time.Sleep(2 * time.Hour)
+			s.pass(2 * time.Hour)
 			s.ask(e, "team-a")
 		}
 		s.quay.SetReadOnly(false)
 		for range 20 * 12 {
-			time.Sleep(2 * time.Hour)
+			s.pass(2 * time.Hour)
 			if l := s.ask(e, "team-a"); !s.alive(l) {
 				t.Fatalf("%s was handed out dead", l.Robot)
 			}

@@ -97,7 +97,7 @@ func TestALostOrEmptyLedgerNeverCausesARotation(t *testing.T) { // G7
 			if !s.pulls(s.await(e)) {
 				t.Error("it does not pull")
 			}
-			time.Sleep(150 * time.Hour)
+			s.pass(150 * time.Hour)
 			stop()
 		}
 		if s.posts() != 0 {
@@ -115,7 +115,7 @@ func TestWithoutItsLedgerARobotIsServedButNotRotated(t *testing.T) { // G7
 			if !s.pulls(s.await(e)) {
 				t.Fatal("it does not pull")
 			}
-			time.Sleep(20 * time.Hour)
+			s.pass(20 * time.Hour)
 		}
 		if s.posts() != 0 {
 			t.Errorf("%d regenerations without a ledger", s.posts())
@@ -165,7 +165,7 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 					<-crashed
 				} else {
 					for s.posts() == 0 {
-						time.Sleep(time.Second)
+						s.pass(time.Second)
 					}
 				}
 				stop()
@@ -179,7 +179,7 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 				if n := s.tokens() - before; n != tt.posts {
 					t.Errorf("the token changed %d times, want %d", n, tt.posts)
 				}
-				time.Sleep(50 * time.Hour)
+				s.pass(50 * time.Hour)
 				if n := s.tokens() - before; n != tt.posts {
 					t.Errorf("later the token had changed %d times, want %d", n, tt.posts)
 				}
@@ -192,7 +192,7 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 // became of a rotation.
 func (s *scene) settled(e *rotation.Engine, old *rotation.Lease) *rotation.Lease {
 	s.t.Helper()
-	for end := time.Now().Add(s.spec.Every + time.Hour); time.Now().Before(end); time.Sleep(s.spec.Sync) {
+	for end := time.Now().Add(s.spec.Every + time.Hour); time.Now().Before(end); s.pass(s.spec.Sync) {
 		if l, err := e.Current(rotation.Ref{Name: "puller"}); err == nil && l.Generation != old.Generation {
 			return l
 		}
@@ -218,12 +218,12 @@ func TestWhileARotationIsOpenNobodyIsGivenTheOldToken(t *testing.T) { // G9
 		first := s.await(e)
 		s.quay.Inject(quaytest.Fault{Operation: "robot.regenerate", Hang: true, Times: 1})
 		for s.posts() == 0 {
-			time.Sleep(time.Second)
+			s.pass(time.Second)
 		}
 		stop() // the first process is gone, and nobody knows whether Quay did it
 		other, stop := s.start()
 		defer stop()
-		time.Sleep(s.spec.Sync)
+		s.pass(s.spec.Sync)
 		if l, err := other.Current(rotation.Ref{Name: "puller"}); err == nil {
 			t.Errorf("rotation %d is handed out while an intent is open", l.Generation)
 		}
@@ -238,14 +238,14 @@ func TestAPersonsRegenerationIsAdoptedAndCountsAsARotation(t *testing.T) { // G6
 		e, stop := s.start()
 		defer stop()
 		first := s.await(e)
-		time.Sleep(150 * time.Hour)
+		s.pass(150 * time.Hour)
 		s.quay.RegenerateRobot("myorg", "puller")
-		time.Sleep(s.spec.Sync + time.Minute)
+		s.pass(s.spec.Sync + time.Minute)
 		second := s.await(e)
 		if !s.pulls(second) || second.Generation != first.Generation+1 {
 			t.Errorf("rotation %d is served after a person's", second.Generation)
 		}
-		time.Sleep(170 * time.Hour) // 320 h after the first, 170 h after the person's
+		s.pass(170 * time.Hour) // 320 h after the first, 170 h after the person's
 		if s.posts() != 0 {
 			t.Error("the person's regeneration did not count")
 		}
@@ -258,10 +258,10 @@ func TestAReadOnlyQuayClosesTheIntentAndTheOldTokenStaysServed(t *testing.T) {
 		e, stop := s.start()
 		defer stop()
 		first := s.await(e)
-		time.Sleep(170 * time.Hour)
+		s.pass(170 * time.Hour)
 		s.quay.SetReadOnly(true)
 		for range 40 {
-			time.Sleep(time.Hour)
+			s.pass(time.Hour)
 			if l := s.await(e); !s.pulls(l) || l.Generation != first.Generation {
 				t.Fatal("the old token is not served although it is good")
 			}
@@ -282,7 +282,7 @@ func TestTwoReplicasWithOneLedgerRotateOnce(t *testing.T) {
 		first := s.await(one)
 		for n := range 5 {
 			second := s.rotated(one, first)
-			time.Sleep(s.spec.Sync + time.Minute)
+			s.pass(s.spec.Sync + time.Minute)
 			if other := s.await(two); other.Generation != second.Generation || !s.pulls(other) || s.posts() != n+1 {
 				t.Fatalf("one serves rotation %d, the other %d, after %d regenerations", second.Generation, other.Generation, s.posts())
 			}
@@ -327,7 +327,7 @@ func TestAdoptingARobotKeepsWhatPeopleGranted(t *testing.T) {
 				if !s.pulls(s.await(e)) {
 					t.Error("the adopted robot does not pull")
 				}
-				time.Sleep(24 * time.Hour)
+				s.pass(24 * time.Hour)
 				robot, _ := s.quay.Robot("myorg", "puller")
 				if _, has := robot.Grants["extra"]; has == prune {
 					t.Errorf("grants %v", robot.Grants)
@@ -351,7 +351,7 @@ func TestARobotOfAnotherInstanceIsServedButNotRotated(t *testing.T) { // G8
 			if !s.pulls(s.await(e)) {
 				t.Fatal("it does not pull")
 			}
-			time.Sleep(20 * time.Hour)
+			s.pass(20 * time.Hour)
 		}
 		if s.posts() != 0 {
 			t.Errorf("%d regenerations of another installation's robot", s.posts())
