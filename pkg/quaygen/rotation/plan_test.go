@@ -215,6 +215,8 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 		{"every rotation gets the higher of the next number and the minute", func(d *desk) { d.gen(0, created(-95)); d.list(0) }, "create g0+1", "g0 current", ""},
 		{"one unpublished generation ahead is enough, however long it is due", func(d *desk) { d.gen(0); d.list(91); d.gen(100, bare); d.list(100.1) },
 			"grant g100 read on app", "g0 current, g100 pending (g100 lacks read on app)", ""},
+		{"a login before the grants read back complete publishes nothing", func(d *desk) { d.gen(0); d.list(89); d.gen(90, with()); d.list(90.01) },
+			"grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"a successor must have what its predecessor had and is still wanted", func(d *desk) {
 			d.gen(0)
 			d.wanted.Grants["lib"] = quay.RoleRead
