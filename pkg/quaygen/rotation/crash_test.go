@@ -29,7 +29,7 @@ type consumer struct {
 }
 
 func (c *consumer) refresh(e *rotation.Engine) {
-	if l, err := e.Current("puller"); err == nil {
+	if l, err := e.Current(puller); err == nil {
 		c.holds, c.got = l, time.Now()
 	}
 }
@@ -201,7 +201,7 @@ func TestAQuayThatIsUnreachableAtTheStartIsFoundWithoutARestart(t *testing.T) {
 				e, stop := s.start()
 				defer stop()
 				time.Sleep(time.Hour)
-				if _, err := e.Current("puller"); err == nil {
+				if _, err := e.Current(puller); err == nil {
 					t.Fatal("there is a credential")
 				}
 				if health := e.Health(); len(health) != 1 || health[0].Err == nil || !health[0].At.IsZero() {
@@ -209,7 +209,7 @@ func TestAQuayThatIsUnreachableAtTheStartIsFoundWithoutARestart(t *testing.T) {
 				}
 				heal()
 				time.Sleep(s.spec.Sync + time.Minute)
-				if lease, err := e.Current("puller"); err != nil || !s.pulls(lease) {
+				if lease, err := e.Current(puller); err != nil || !s.pulls(lease) {
 					t.Errorf("a sync after Quay came back: %v", err)
 				}
 				if health := e.Health(); health[0].Err != nil || health[0].At.IsZero() {
@@ -236,7 +236,7 @@ func TestATokenWithoutAScopeIsReportedWithTheScopeAndTheOrganization(t *testing.
 				defer stop()
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				_, err := e.Await(ctx, "puller")
+				_, err := e.Await(ctx, puller)
 				if err == nil {
 					t.Fatal("there is a credential")
 				}
@@ -258,7 +258,7 @@ func TestATokenWithoutAScopeIsReportedWithTheScopeAndTheOrganization(t *testing.
 				s.retoken(s.quay.AddToken("admin", "org:admin", "repo:admin"))
 				e.Apply([]rotation.Assignment{{Spec: s.spec, Registry: "quay", Client: s.client}})
 				time.Sleep(s.spec.Sync)
-				if _, err := e.Current("puller"); err != nil {
+				if _, err := e.Current(puller); err != nil {
 					t.Errorf("with a token that will do: %v", err)
 				}
 			})
@@ -278,4 +278,43 @@ func (s *scene) retoken(token string) {
 		s.t.Fatal(err)
 	}
 	s.client = client
+}
+
+// While Quay is read-only it records no logins. A generation that somebody uses every hour is not unused for 80 minutes,
+// also where nothing was written meanwhile that Quay could have refused.
+func TestUseWhileQuayIsReadOnlyIsNotMissed(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.spec.Overlap, s.spec.Quiet, s.spec.MaxRefresh, s.spec.Sync = 167*time.Minute, 80*time.Minute, 30*time.Minute, 10*time.Minute
+		e, stop := s.start()
+		defer stop()
+		first := s.await(e)
+		start := time.Now()
+		at := func(minutes int) { time.Sleep(time.Until(start.Add(time.Duration(minutes) * time.Minute))) }
+		use := func() {
+			if !s.pulls(first) {
+				t.Fatalf("%v after the start a generation in use does not pull", time.Since(start))
+			}
+		}
+		at(5)
+		if _, err := e.Rotate(t.Context(), puller); err != nil {
+			t.Fatal(err)
+		}
+		at(25)
+		use()
+		at(85)
+		use()
+		s.quay.SetReadOnly(true)
+		at(145)
+		use() // not recorded
+		at(171)
+		s.quay.SetReadOnly(false)
+		at(205)
+		use()
+		at(265)
+		use()
+		at(265 + 80 + 20 + 10)
+		if s.pulls(first) {
+			t.Error("it is unused for longer than quiet, and pulls")
+		}
+	})
 }

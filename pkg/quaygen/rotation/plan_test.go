@@ -425,7 +425,7 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 
 		// Generations that vanish.
 		{"one list without a generation ends nothing", func(d *desk) { d.gen(0); d.list(1); d.vanish(0); d.list(1.01); d.list(1.02) },
-			"", "g0 missing", "g0 is not in the last list; nothing is created before it is certain to be gone"},
+			"verify g0", "g0 missing", "g0 is not in the last list; nothing is created before it is certain to be gone"},
 		{"absent for longer than settle a generation is gone, and a higher one made", func(d *desk) { d.gen(0); d.list(0.01); d.vanish(0); d.list(0.02); d.list(0.04) },
 			"create g0+2", "", "nothing is served: no generation is published yet"},
 		{"when the newest is gone the one before is served again", func(d *desk) {
@@ -591,7 +591,7 @@ func TestARobotThatIsNotRotatedIsMadeOnceAndNeverEnds(t *testing.T) {
 		},
 			"read token acme+k8s_puller", "acme+k8s_puller current", ""},
 		{"it is never due, and never logged in with", func(d *desk) { d.robots = append(d.robots, own()); d.list(10_000) }, "", "acme+k8s_puller current", ""},
-		{"one list without it makes no other", func(d *desk) { d.robots = append(d.robots, own()); d.list(1); d.robots = nil; d.list(1.01) }, "", "acme+k8s_puller missing", ""},
+		{"one list without it makes no other", func(d *desk) { d.robots = append(d.robots, own()); d.list(1); d.robots = nil; d.list(1.01) }, "verify acme+k8s_puller", "acme+k8s_puller missing", ""},
 		{"gone for longer than settle it is made again", func(d *desk) {
 			d.robots = append(d.robots, own())
 			d.list(1)

@@ -172,7 +172,7 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 				store.down = false
 				e, stop = s.start()
 				defer stop()
-				second := s.settled(e, first)
+				second := s.known(e, first)
 				if !s.pulls(second) || s.pulls(first) {
 					t.Error("the new token must pull, and the old one must not")
 				}
@@ -188,9 +188,9 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 	}
 }
 
-// settled lets time pass until another token than that of old is served, through the minutes in which nobody can know what
+// known lets time pass until another token than that of old is served, through the minutes in which nobody can know what
 // became of a rotation.
-func (s *scene) settled(e *rotation.Engine, old *rotation.Lease) *rotation.Lease {
+func (s *scene) known(e *rotation.Engine, old *rotation.Lease) *rotation.Lease {
 	s.t.Helper()
 	for end := time.Now().Add(s.spec.Every + time.Hour); time.Now().Before(end); s.pass(s.spec.Sync) {
 		if l, err := e.Current(rotation.Ref{Name: "puller"}); err == nil && l.Generation != old.Generation {
@@ -227,7 +227,7 @@ func TestWhileARotationIsOpenNobodyIsGivenTheOldToken(t *testing.T) { // G9
 		if l, err := other.Current(rotation.Ref{Name: "puller"}); err == nil {
 			t.Errorf("rotation %d is handed out while an intent is open", l.Generation)
 		}
-		if second := s.settled(other, first); !s.pulls(second) {
+		if second := s.known(other, first); !s.pulls(second) {
 			t.Error("the token served in the end does not pull")
 		}
 	})
