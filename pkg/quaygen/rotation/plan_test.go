@@ -624,10 +624,15 @@ func TestARobotThatIsNotRotatedIsMadeOnceAndNeverEnds(t *testing.T) {
 }
 
 func TestPlanningChangesNothing(t *testing.T) {
-	d := newDesk(t)
-	d.superseded(114.1)
-	first := fmt.Sprintf("%+v", d.memory.Plan())
-	if second := fmt.Sprintf("%+v", d.memory.Plan()); second != first {
-		t.Errorf("planned first %s\nand then %s", first, second)
+	for what, story := range map[string]func(*desk){
+		"a deletion": func(d *desk) { d.superseded(114.1) },
+		"a creation": func(d *desk) { d.gen(0, created(-95)); d.list(0) },
+	} {
+		d := newDesk(t)
+		story(d)
+		first := fmt.Sprintf("%+v", d.memory.Plan())
+		if second := fmt.Sprintf("%+v", d.memory.Plan()); second != first {
+			t.Errorf("%s: planned first %s\nand then %s", what, first, second)
+		}
 	}
 }
