@@ -143,6 +143,7 @@ func long() []scenario {
 	told.name, told.title, told.told = "regenerate-told", "regenerate, consumers told", true
 	hard := told
 	hard.name, hard.title, hard.trouble, hard.rounds, hard.least = "regenerate-faults", "regenerate, consumers told, with faults and kills", true, 1, 150*time.Second
+	hard.limit = 10 * time.Minute // what a kill leaves open takes a while
 	runs := []scenario{trouble, calm, script, regenerate, told, hard}
 	for i := range runs {
 		runs[i].limit = max(runs[i].limit, 2*runs[i].least)
