@@ -24,6 +24,7 @@ type Memory struct {
 	trouble  time.Time // Quay's time up to which lists failed or Quay was read-only (rule 17)
 	troubled bool      // there was trouble since the last list
 	frozen   string    // why nothing may be created or deleted now; "": it may (rule 1)
+	shaken   time.Time // Quay's time of the last list with which it was so; zero: it never was
 	noAccess bool      // Quay does not record last_accessed (rule 17)
 	recorded bool      // Quay says that it records last_accessed; false: it does not, or that is not known
 
@@ -120,6 +121,9 @@ func (m *Memory) Observe(l Listing, wanted Wanted) {
 		}
 	}
 	m.at, m.sent = l.At, l.Sent
+	if m.frozen != "" {
+		m.shaken = m.at
+	}
 	m.merge(sight(m.spec, l))
 	m.noteUnlisted()
 	m.evaluate()

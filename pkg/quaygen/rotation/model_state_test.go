@@ -154,6 +154,7 @@ func (m *Memory) canonical() Memory {
 	safety := m.spec.Safety
 	c.first = until(m.first, safety.Settle)                   // Revoked
 	c.trouble = until(m.trouble, safety.Settle+2*m.spec.Sync) // delete; longer than Quiet
+	c.shaken = until(m.shaken, 2*m.spec.Overlap)              // superseded
 	c.claimAt = until(m.claimAt, safety.Settle)               // awaited
 	for n, g := range m.gens {
 		h := *g

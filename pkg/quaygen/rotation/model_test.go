@@ -14,7 +14,10 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
-var modelDepth = flag.Int("model.depth", 0, "how many more of each scenario's disturbances the model tries, and how many more ticks")
+var (
+	modelDepth  = flag.Int("model.depth", 0, "how many more of each scenario's disturbances the model tries, and how many more ticks")
+	modelStates = flag.Int("model.states", 20_000, "how many states of each scenario the model visits, nearest first; 0: all")
+)
 
 // TestNoInterleavingBreaksAnInvariant tries every order in which two replicas can act, within small bounds:
 // each scenario names what may go wrong, and how often, and everything goes wrong at every moment at which it can. The
@@ -26,7 +29,7 @@ func TestNoInterleavingBreaksAnInvariant(t *testing.T) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			sc = sc.deeper(*modelDepth)
-			found := sc.search(breach{})
+			found := sc.search(breach{}, *modelStates)
 			t.Logf("%d states in %d ticks with %v%s", found.states, sc.ticks, sc.most, map[bool]string{true: ": there are more"}[found.more])
 			if found.broken != "" {
 				t.Errorf("%s\n%s", found.broken, strings.Join(found.trace, "\n"))
@@ -74,6 +77,7 @@ type scenario struct {
 	empty       bool // starts without any generation; else shortly before the first rotation is due
 	lagging     bool // any list may lag
 	overlaps    [2]time.Duration
+	window      time.Duration // to publish a new generation in; 0 stands for 3 ticks
 	skew        time.Duration // of Quay's clock
 	unpublished int           // ahead of the newest published one; 0 stands for 1
 	live        int           // 0 stands for 3
@@ -103,7 +107,7 @@ var scenarios = []scenario{
 	{name: "S5 one cannot log in", ticks: 10, most: disturbances{login: 1, lag: 1}},
 	{name: "S6 one is cut off", ticks: 10, most: disturbances{cut: 1}},
 	{name: "S6b one is cut off and has another overlap", ticks: 10, most: disturbances{cut: 1}, overlaps: [2]time.Duration{5 * tick, 7 * tick}},
-	{name: "S6c grants fail, one is cut off", ticks: 10, most: disturbances{cut: 1, grants: 1}},
+	{name: "S6c grants fail, one is cut off", ticks: 8, most: disturbances{cut: 1, grants: 1}, window: tick},
 	{name: "S7 one is paused", ticks: 10, most: disturbances{pause: 1}},
 	{name: "S7b one is paused, a rotation is asked for", ticks: 8, most: disturbances{pause: 1, force: 1}},
 	{name: "S7c one is paused, two revocations", ticks: 4, most: disturbances{pause: 1, revoke: 2}, live: 4, unpublished: 2},
@@ -151,6 +155,9 @@ func (sc scenario) start(b breach) *model {
 			spec.Max = spec.Overlap + 3*tick
 			spec.Every = spec.Max + 4*tick
 		}
+		if sc.window > 0 {
+			spec.Max = spec.Overlap + sc.window
+		}
 		r := w.newReplica(string(rune('A'+i)), spec)
 		s.replicas[i] = &actor{replica: r, revoking: -1}
 	}
@@ -179,11 +186,9 @@ type finding struct {
 	more   bool // there are more states than the search was allowed
 }
 
-// mostStates bounds a search that does not end: a gigabyte or so.
-const mostStates = 5_000_000
-
-// search visits every state that can be reached, until an invariant is broken.
-func (sc scenario) search(b breach) finding {
+// search visits every state that can be reached, nearest first, until an invariant is broken or it has seen most states
+// (0: however many there are).
+func (sc scenario) search(b breach, most int) finding {
 	first := sc.start(b)
 	type origin struct {
 		from   int32
@@ -219,7 +224,7 @@ func (sc scenario) search(b breach) finding {
 				origins = append(origins, origin{s.at, uint8(i)})
 			}
 		}
-		if front = next; len(origins) > mostStates {
+		if front = next; most > 0 && len(origins) > most {
 			return finding{states: len(origins), more: true}
 		}
 	}

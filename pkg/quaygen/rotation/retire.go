@@ -105,6 +105,9 @@ func (p *planner) superseded(g *generation) (*Step, string) {
 			}
 			latest = h.proofAt.Add(lifetime(t, h.Timing))
 		}
+		if end := p.shaken.Add(t.Overlap); !p.shaken.IsZero() && end.After(latest) {
+			latest = end // Quay's clock moved: how long ago h was created is not known, and others may serve g meanwhile (rule 1)
+		}
 		over := !p.at.Before(latest)
 		quiet, loud := p.quiet(g)
 		switch {
