@@ -13,7 +13,10 @@ UNIT = $$($(GO) list ./... | grep -v '^github.com/quaygen/quaygen/e2e\b')
 # A count, not a time: the same work on every machine.
 FUZZ_RUNS ?= 10000x
 
-.PHONY: help build vet lint unit race race-if-possible fuzz test bench demo chaos e2e tidy-check clean
+# How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
+MODEL_DEPTH ?= 0
+
+.PHONY: help build vet lint unit race race-if-possible fuzz test model bench demo chaos e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -49,6 +52,9 @@ fuzz: ## each fuzz target for FUZZ_RUNS inputs
 	done
 
 test: lint vet unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
+
+model: ## every interleaving of two replicas within the scenarios' bounds, without the bound on states that `make unit` has
+	$(GO) test -count=1 -timeout 3h -run '^TestNoInterleavingBreaksAnInvariant$$' -v ./pkg/quaygen/rotation -model.states 0 -model.depth $(MODEL_DEPTH)
 
 bench: ## benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem -count 5 $(UNIT)

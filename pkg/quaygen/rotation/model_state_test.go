@@ -82,7 +82,7 @@ func (a *actor) clone(w *world, copies map[*fake]*fake) *actor {
 	r.todo = slices.Clone(r.todo)
 	r.chain = &chain{registry: a.chain.registry, memory: a.memory().clone(), failed: maps.Clone(a.chain.failed), tried: maps.Clone(a.chain.tried)}
 	r.chain.spec.Store(&r.spec)
-	r.clock = &organization{log: slog.New(slog.DiscardHandler), chains: map[string]*chain{"": r.chain}}
+	r.clock = &organization{log: slog.New(slog.DiscardHandler), chains: map[quay.Robot]*chain{r.spec.Base: r.chain}}
 	r.clock.at, r.clock.sent, r.clock.frozen, r.clock.agreed = a.clock.at, a.clock.sent, a.clock.frozen, a.clock.agreed
 	return &b
 }
@@ -165,6 +165,7 @@ func (m *Memory) canonical() Memory {
 		h.kept = until(g.kept, 0)                               // delete
 		h.LastAccessed = until(g.LastAccessed, m.spec.Quiet)    // quiet
 		h.tokenRead, h.rolesRead = time.Time{}, time.Time{}     // only with the strategy none, and by the audit
+		h.touched = time.Time{}                                 // only of robots of namespaces
 		if !g.accessed.IsZero() {
 			h.proofAt = time.Time{} // superseded
 		}

@@ -369,7 +369,7 @@ func (s *model) list(a *actor, lagging bool) {
 		s.finish(a)
 		return
 	}
-	l, _ := a.replica.list(s.w.now, 0)
+	l, _ := a.list(s.w.now, 0)
 	if lagging {
 		s.left.lag = max(0, s.left.lag-1)
 		l.Robots, a.behind = s.before, tick
@@ -462,7 +462,7 @@ func (s *model) send(a *actor, step Step, lost bool) {
 	}
 	f := s.w.robots[step.Robot.Short()]
 	newest := s.w.newestPublished()
-	a.replica.send(step)()(lost)
+	a.send(step)()(lost)
 	// A deletion amid the step deadline is beyond all care; one that was there to be seen is not.
 	if step.Action == Delete && f != nil && !f.live() && f == newest {
 		since := s.w.now.Add(-a.spec.Safety.StepDeadline - a.behind)
