@@ -10,10 +10,10 @@ import (
 // A breach is a rule of docs/rotation.md that the replicas of a model do not keep.
 type breach struct {
 	rules
-	oldDeletes bool                               // deletes however old the list is
-	offsets    [2]time.Duration                   // how far the clocks that they go by are ahead of Quay's
-	force      func() func(*Memory) (bool, error) // instead of the order to rotate
-	revoke     func(*Memory) int64                // what they revoke, whatever they are asked to
+	old     Action                             // steps that are sent however old the list is
+	offsets [2]time.Duration                   // how far the clocks that they go by are ahead of Quay's
+	force   func() func(*Memory) (bool, error) // instead of the order to rotate
+	revoke  func(*Memory) int64                // what they revoke, whatever they are asked to
 }
 
 // TestTheModelNoticesEachBrokenRule: a rule without which the search found nothing would be there for nothing, or the
@@ -27,17 +27,17 @@ func TestTheModelNoticesEachBrokenRule(t *testing.T) {
 	}{
 		{"1: goes by its own clock", breach{offsets: [2]time.Duration{0, 9 * tick}}, "S6", "C:"},
 		{"1: goes on although Quay's clock jumps", breach{rules: rules{plan: replan((*Memory).neverFrozen)}}, "S12", "C:"},
-		{"3: sends steps however old the list is", breach{rules: rules{noDeadline: true}}, "S7c", "D:"},
+		{"3: creates however old the list is", breach{old: Create}, "S7e", "D:"},
 		{"6: believes at once that something is gone", breach{rules: rules{plan: replan((*Memory).believeAbsence)}}, "S11", ""},
 		{"7: numbers on from what it sees", breach{rules: rules{plan: numberOn}}, "S9", "D:"},
-		{"8: deletes what is young", breach{rules: rules{plan: deleteYoung}}, "S7c", "D:"},
+		{"8: deletes what is young", breach{rules: rules{plan: deleteYoung}}, "S7e", "D:"},
 		{"9: serves what precedes the newest until it proved that itself", breach{rules: rules{see: withoutAccess, serveSecond: true}}, "S5", "A:"},
 		{"12: publishes however late", breach{rules: rules{plan: publishLate}}, "S6c", "A:"},
 		{"13: serves from memory without end, cut off", breach{rules: rules{noValidity: true}}, "S6", "A:"},
 		{"13: serves from memory without end, after a pause", breach{rules: rules{noValidity: true}}, "S7", "A:"},
 		{"15: uses its own times, not those recorded", breach{rules: rules{plan: replan((*Memory).ownTimes)}}, "S6b", "A:"},
 		{"16: counts the overlap from the successor's creation", breach{rules: rules{plan: deleteByAge}}, "S4", "B:"},
-		{"16: deletes however old the list is", breach{oldDeletes: true}, "S9d", ""},
+		{"16: deletes however old the list is", breach{old: Delete}, "S9d", ""},
 		{"20: rotates although a rotation is under way", breach{force: alwaysForce}, "S10", "E:"},
 		{"21: revokes what it knows, not what is named", breach{revoke: (*Memory).newestPublished}, "S11b", "G:"},
 		{"mints although one is not published", breach{rules: rules{plan: mintAlways}}, "S1", "C:"},

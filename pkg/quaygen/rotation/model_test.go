@@ -112,6 +112,7 @@ var scenarios = []scenario{
 	{name: "S7b one is paused, a rotation is asked for", ticks: 8, most: disturbances{pause: 1, force: 1}},
 	{name: "S7c one is paused, two revocations", ticks: 4, most: disturbances{pause: 1, revoke: 2}, live: 4, unpublished: 2},
 	{name: "S7d a step is sent late, two revocations", ticks: 4, most: disturbances{pause: 1, late: 1, revoke: 2}, live: 5, unpublished: 3},
+	{name: "S7e one is paused, a revocation, from the start on", ticks: 4, empty: true, most: disturbances{pause: 1, revoke: 1}, unpublished: 2},
 	{name: "S8 one crashes", ticks: 9, most: disturbances{crash: 1}},
 	{name: "S8b one crashes, one cannot log in", ticks: 9, most: disturbances{crash: 1, login: 1}},
 	{name: "S8c one crashes, grants fail", ticks: 9, most: disturbances{crash: 1, grants: 1}},
@@ -163,12 +164,16 @@ func (sc scenario) start(b breach) *model {
 	}
 	if !sc.empty {
 		// The rules under test are broken only from here on.
-		for dueAt := time.Duration(0); dueAt == 0 || w.now.Sub(startOfTest) < dueAt-tick; w.now = w.now.Add(tick) {
+		for start := w.now; ; w.now = w.now.Add(tick) {
 			for _, a := range s.replicas {
 				a.sync()
-				dueAt = a.memory().Plan().Next.Sub(startOfTest.Add(w.skew))
+			}
+			next := s.replicas[0].memory().Plan().Next // the first's is the earlier one
+			if !next.IsZero() && w.now.After(start) && next.Sub(w.quayNow()) <= 2*tick {
+				break
 			}
 		}
+		w.now = w.now.Add(tick)
 	}
 	for i, a := range s.replicas {
 		a.rules = b.rules
@@ -303,8 +308,9 @@ func (s *model) replicaChoices(a *actor, act func(func(*model, *actor))) {
 		if s.left.late > 0 && a.listing.Sent.Before(s.w.now) {
 			act((*model).stepLate)
 		}
-	case resting:
-		return // what happens to it now might as well happen before its next list
+	case resting: // anything else might as well happen before its next list
+		s.orderChoices(a, act)
+		return
 	}
 	if s.left.crash > 0 {
 		act((*model).crash)
@@ -325,7 +331,14 @@ func (s *model) replicaChoices(a *actor, act func(func(*model, *actor))) {
 			n.w.log("%s cannot log in any more", a.name)
 		})
 	}
-	if a.phase != due || a.memory().at.IsZero() {
+	if a.phase == due {
+		s.orderChoices(a, act)
+	}
+}
+
+// orderChoices are what operators may ask of a replica, which makes it list at once.
+func (s *model) orderChoices(a *actor, act func(func(*model, *actor))) {
+	if a.memory().at.IsZero() {
 		return
 	}
 	if s.left.force > 0 && !a.forced {
@@ -437,7 +450,7 @@ func (s *model) told(a *actor, o *order) {
 
 // step sends the next step, whose answer comes at once or is lost.
 func (s *model) step(a *actor, lost bool) {
-	if s.breach.oldDeletes && a.upcoming() == Delete {
+	if a.upcoming() == s.breach.old {
 		a.rules.noDeadline = true
 	}
 	step, ok := a.next()
@@ -563,7 +576,7 @@ func (s *model) resume(a *actor) {
 // revoke asks for the end of what leaked: what is in use now, whatever the replica asked knows of it.
 func (s *model) revoke(a *actor) {
 	s.disturb(&s.left.revoke)
-	a.leaked = s.w.newestPublished()
+	a.leaked, a.phase = s.w.newestPublished(), due
 	a.revoking = a.leaked.number
 	if s.breach.revoke != nil {
 		a.revoking = s.breach.revoke(a.memory())
