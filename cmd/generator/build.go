@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -10,11 +9,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger/kubeledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -74,14 +76,29 @@ func assignments(c *config.Config, m *quayMetrics) ([]rotation.Assignment, error
 }
 
 // openLedger returns nil where no robot needs a ledger.
-func openLedger(ctx context.Context, c config.Ledger) (ledger.Store, error) {
+func openLedger(ctx context.Context, c *config.Config) (ledger.Store, error) {
 	switch {
-	case c.File != "":
-		return ledger.OpenFile(ctx, c.File)
-	case c.Kubernetes.Namespace != "":
-		return nil, errors.New("ledger.kubernetes is not built into this version")
+	case c.Ledger.File != "":
+		return ledger.OpenFile(ctx, c.Ledger.File)
+	case c.Ledger.Kubernetes.Namespace != "":
+		api, err := kubernetes()
+		if err != nil {
+			return nil, err
+		}
+		return kubeledger.Open(kubeledger.Config{API: api, Namespace: c.Ledger.Kubernetes.Namespace, Instance: c.Instance})
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // no ledger is what was asked for
+}
+
+// kubernetes returns the way to the API server: the one that KUBECONFIG names, or that of the pod.
+func kubernetes() (*rest.Config, error) {
+	api, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("ledger.kubernetes needs a cluster: run as a pod with a ServiceAccount, or set KUBECONFIG: %w", err)
+	}
+	api.UserAgent = "quaygen/" + buildVersion()
+	api.QPS, api.Burst = 50, 100 // one read for each robot that is regenerated, at each sync
+	return api, nil
 }
 
 // holder names this process for people who look into the ledger.

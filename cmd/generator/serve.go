@@ -46,7 +46,7 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if err != nil {
 				return err
 			}
-			store, err := openLedger(c.Context(), cfg.Ledger)
+			store, err := openLedger(c.Context(), cfg)
 			if err != nil {
 				return err
 			}
