@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/glob"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
@@ -102,6 +103,7 @@ func (d *decoder) checkRobots(c *Config, registries *index) {
 		}
 		first[a] = i
 	}
+	d.checkLedgerNames(c.Robots)
 	for i, r := range c.Robots {
 		if r.Scope == rotation.PerNamespace && !r.Base.IsZero() {
 			d.checkNamespaceNames(i, c.Robots, addresses)
@@ -109,6 +111,22 @@ func (d *decoder) checkRobots(c *Config, registries *index) {
 		if !r.Permissions.From.IsZero() {
 			d.checkFrom(item("robots", i)+".permissions.from", r, addresses[r.Registry], c.Robots, first)
 		}
+	}
+}
+
+// checkLedgerNames refuses robots of one name in several Quays that would share a record: the ledger knows owner and robot only.
+func (d *decoder) checkLedgerNames(robots []Robot) {
+	first := make(map[quay.Robot]int)
+	for i, r := range robots {
+		if r.Strategy != rotation.Regenerate || r.Base.IsZero() || r.Base.Owner() == anyOwner {
+			continue
+		}
+		if j, taken := first[r.Base]; taken && robots[j].Registry != r.Registry {
+			d.fail(item("robots", i)+".robot", "%s is regenerated in another Quay too, as robots[%d] (line %d), and the ledger could not tell the two apart; choose another name, or strategy overlap",
+				r.Base, j, d.locate(item("robots", j)+".robot").line)
+			continue
+		}
+		first[r.Base] = i
 	}
 }
 
