@@ -29,7 +29,11 @@ func TestNoInterleavingBreaksAnInvariant(t *testing.T) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			sc = sc.deeper(*modelDepth)
-			found := sc.search(breach{}, *modelStates)
+			states := *modelStates
+			if underRace {
+				states = 500
+			}
+			found := sc.search(breach{}, states)
 			t.Logf("%d states in %d ticks with %v%s", found.states, sc.ticks, sc.most, map[bool]string{true: ": there are more"}[found.more])
 			if found.broken != "" {
 				t.Errorf("%s\n%s", found.broken, strings.Join(found.trace, "\n"))

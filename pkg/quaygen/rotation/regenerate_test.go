@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,14 +17,14 @@ import (
 // A flaky ledger fails when it is told to, before or after a write.
 type flaky struct {
 	*ledger.Memory
-	fail func(r ledger.Record, done bool) error // nil: never
-	down bool
+	fail atomic.Pointer[func(r ledger.Record, done bool) error] // nil: never
+	down atomic.Bool
 }
 
 var errLedger = errors.New("the ledger is away")
 
 func (f *flaky) Load(ctx context.Context, robot quay.Robot) (ledger.Record, ledger.Version, error) {
-	if f.down {
+	if f.down.Load() {
 		return ledger.Record{}, "", errLedger
 	}
 	return f.Memory.Load(ctx, robot)
@@ -38,17 +39,17 @@ func (f *flaky) Replace(ctx context.Context, r ledger.Record, old ledger.Version
 }
 
 func (f *flaky) write(r ledger.Record, do func() (ledger.Version, error)) (ledger.Version, error) {
-	if f.down {
+	if f.down.Load() {
 		return "", errLedger
 	}
-	if f.fail != nil {
-		if err := f.fail(r, false); err != nil {
+	if fail := f.fail.Load(); fail != nil {
+		if err := (*fail)(r, false); err != nil {
 			return "", err
 		}
 	}
 	v, err := do()
-	if err == nil && f.fail != nil {
-		if err := f.fail(r, true); err != nil {
+	if fail := f.fail.Load(); err == nil && fail != nil {
+		if err := (*fail)(r, true); err != nil {
 			return "", err
 		}
 	}
@@ -108,7 +109,7 @@ func TestALostOrEmptyLedgerNeverCausesARotation(t *testing.T) { // G7
 
 func TestWithoutItsLedgerARobotIsServedButNotRotated(t *testing.T) { // G7
 	regenerated(t, func(t *testing.T, s *scene, store *flaky) {
-		store.down = true
+		store.down.Store(true)
 		e, stop := s.start()
 		defer stop()
 		for range 20 {
@@ -120,7 +121,7 @@ func TestWithoutItsLedgerARobotIsServedButNotRotated(t *testing.T) { // G7
 		if s.posts() != 0 {
 			t.Errorf("%d regenerations without a ledger", s.posts())
 		}
-		store.down = false
+		store.down.Store(false)
 		s.rotated(e, s.await(e))
 	})
 }
@@ -148,14 +149,16 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 				first := s.await(e)
 				crashed := make(chan struct{})
 				if tt.fail != nil {
-					store.fail = func(r ledger.Record, done bool) error {
+					fail := func(r ledger.Record, done bool) error {
 						if !tt.fail(r, done) {
 							return nil
 						}
-						store.down, store.fail = true, nil // nothing it does from here on counts
+						store.down.Store(true) // nothing it does from here on counts
+						store.fail.Store(nil)
 						close(crashed)
 						return errLedger
 					}
+					store.fail.Store(&fail)
 				} else {
 					fault := tt.fault
 					s.quay.Inject(fault)
@@ -169,7 +172,7 @@ func TestACrashAtAnyStepOfARegenerationLeadsToNoSecondOne(t *testing.T) { // G1,
 					}
 				}
 				stop()
-				store.down = false
+				store.down.Store(false)
 				e, stop = s.start()
 				defer stop()
 				second := s.known(e, first)
