@@ -36,9 +36,13 @@ func Load(certFile, keyFile string) (*Pair, error) {
 }
 
 // stamp tells whether files changed without reading them.
-type stamp struct {
-	cert, key         time.Time
-	certSize, keySize int64
+type stamp struct{ cert, key os.FileInfo }
+
+// equal compares the files themselves too: two of the same length can be written within one tick of the file system's clock.
+func (s stamp) equal(o stamp) bool { return same(s.cert, o.cert) && same(s.key, o.key) }
+
+func same(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 func (p *Pair) stat() (stamp, error) {
@@ -50,14 +54,14 @@ func (p *Pair) stat() (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
-	return stamp{cert.ModTime(), key.ModTime(), cert.Size(), key.Size()}, nil
+	return stamp{cert, key}, nil
 }
 
 // reload reads the files if they changed; the mutex is held or nobody else knows p yet. Between the replacement of the
 // one and the other file they do not fit; the old pair is kept until they do.
 func (p *Pair) reload() error {
 	s, err := p.stat()
-	if err == nil && p.loaded != nil && s == p.stamp {
+	if err == nil && p.loaded != nil && s.equal(p.stamp) {
 		return nil
 	}
 	if err == nil {
