@@ -12,7 +12,7 @@ import (
 // where credentials are replaced without care, and the pullers notice.
 func TestNoPullFailsUnderFaultsAndKillsAndPullsDoFailUnderAScript(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute")
+		t.Skip("with -short: it runs real processes for a minute; make test runs it")
 	}
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../generator", "../quaydev")
