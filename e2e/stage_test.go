@@ -54,14 +54,17 @@ type stage struct {
 // configure says, and ESO with args.
 func setStage(t *testing.T, changes string, args ...string) *stage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), storyTimeout)
-	t.Cleanup(cancel)
-	s := &stage{t: t, c: shared(t), programs: programs(t), ctx: ctx, bearers: map[string]string{}, namespaces: map[string]bool{}}
+	s := &stage{t: t, c: shared(t), programs: programs(t), bearers: map[string]string{}, namespaces: map[string]bool{}}
 	s.dir = filepath.Join(control.dir, t.Name())
 	check(t, os.MkdirAll(s.dir, 0o700))
 	s.config = s.path("generator.yaml")
 	s.eso = operator(t, s.c, args...)
 
+	// The story's time begins when its parts are there: the first story builds
+	// them, which takes longer than any story.
+	ctx, cancel := context.WithTimeout(t.Context(), storyTimeout)
+	t.Cleanup(cancel)
+	s.ctx = ctx
 	var err error
 	s.ca, err = authority.New("quaygen-e2e")
 	check(t, err)
