@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 GO ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
+# Run in proto/.
+BUF := $(GO) tool -modfile=../tools/proto/go.mod buf
 
 # The cluster tests of e2e/ have a target of their own.
 UNIT = $$($(GO) list ./... | grep -v '^github.com/quaygen/quaygen/e2e\b')
@@ -16,7 +18,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build vet lint unit race race-if-possible fuzz test model bench demo chaos e2e tidy-check clean
+.PHONY: help build generate generate-check vet lint unit race race-if-possible fuzz test model bench demo chaos e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -24,6 +26,19 @@ help: ## list the targets
 build: ## every package, and the programs into bin/
 	$(GO) build ./...
 	$(if $(wildcard cmd/*/main.go),CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...)
+
+generate: ## the Go code beside each .proto file
+	cd proto && $(BUF) generate
+
+# What published.binpb holds of our own API may not change its meaning. At a release it is written anew, in proto/:
+# buf build --path quaygen --exclude-source-info -o published.binpb. ESO's protocol has a table and a test instead.
+generate-check: ## .proto files are in form and break nobody, and the code beside them is theirs
+	cd proto && $(BUF) lint && $(BUF) format --diff --exit-code && $(BUF) breaking --against published.binpb
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	  cd proto && $(BUF) generate --output "$$fresh"; \
+	  for f in $$(cd "$$fresh" && find . -name '*.go') $$(find . -name '*.pb.go'); do \
+	    cmp "$$fresh/$$f" "$$f" || { echo "proto/$$f is not what the .proto file says: run make generate" >&2; exit 1; }; \
+	  done
 
 vet: ## go vet
 	$(GO) vet ./...
@@ -51,7 +66,7 @@ fuzz: ## each fuzz target for FUZZ_RUNS inputs
 	  done; \
 	done
 
-test: lint vet unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
+test: lint generate-check vet unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
 
 model: ## every interleaving of two replicas within the scenarios' bounds, without the bound on states that `make unit` has
 	$(GO) test -count=1 -timeout 3h -run '^TestNoInterleavingBreaksAnInvariant$$' -v ./pkg/quaygen/rotation -model.states 0 -model.depth $(MODEL_DEPTH)
@@ -77,6 +92,7 @@ tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd tools/proto && $(GO) mod tidy -diff
 
 clean: ## remove what was built
 	rm -rf bin .cache
