@@ -12,17 +12,11 @@ import (
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
 
-const (
-	// MinToken is the fewest characters of a bearer token: what a 96-bit random value takes in base64.
-	MinToken = 16
-	// MaxToken is the most characters of a bearer token; longer ones are refused unread.
-	MaxToken = 4096
-
-	// checkEvery is how old what is known of the token files may be.
-	checkEvery = time.Second
-)
+// checkEvery is how old what is known of the token files may be.
+const checkEvery = time.Second
 
 // BearerClient is a client that is known by a token in its requests' Authorization header.
 type BearerClient struct {
@@ -57,7 +51,7 @@ type token struct {
 	caller policy.Caller
 }
 
-// Bearer reads the token files of clients. Each must hold one token of [MinToken] to [MaxToken] characters that RFC 6750
+// Bearer reads the token files of clients. Each must hold one token of [secret.MinBearer] to [secret.MaxBearer] characters that RFC 6750
 // allows, and no two the same one: nobody could tell those clients apart. No clients is no error, and nobody is known.
 func Bearer(clients []BearerClient) (*BearerAuthenticator, error) {
 	a := &BearerAuthenticator{
@@ -139,27 +133,12 @@ func bearerToken(h http.Header) (string, error) {
 	}
 	presented := strings.TrimLeft(rest, " ") // RFC 9110 section 11.4: one or more
 	switch {
-	case len(values[0]) > len("Bearer ")+MaxToken:
-		return "", fmt.Errorf("%w: the bearer token is longer than %d characters", ErrRejected, MaxToken)
-	case !isToken(presented):
+	case len(values[0]) > len("Bearer ")+secret.MaxBearer:
+		return "", fmt.Errorf("%w: the bearer token is longer than %d characters", ErrRejected, secret.MaxBearer)
+	case !secret.IsBearer(presented):
 		return "", fmt.Errorf("%w: what follows Bearer is not one token; a template may have left its variable unset", ErrRejected)
 	}
 	return presented, nil
-}
-
-// isToken reports whether s is what RFC 6750 section 2.1 calls a b64token: letters, digits and -._~+/, then any number
-// of "=".
-func isToken(s string) bool {
-	s = strings.TrimRight(s, "=")
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("-._~+/", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
 }
 
 // refresh looks at the files if that is due. One request does it; others meanwhile go on with what is known.

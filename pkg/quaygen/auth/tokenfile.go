@@ -2,12 +2,12 @@ package auth
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
 
 // settled is how much older than the look at it a file's time must be before the file is believed not to have changed
@@ -55,30 +55,16 @@ func readTokenFile(path string) (tokenFile, error) {
 		return tokenFile{}, fmt.Errorf("looking at its token file: %w", err)
 	}
 	const surroundings = 1024 // bytes of white space that are put up with
-	content, err := io.ReadAll(io.LimitReader(file, MaxToken+surroundings+1))
+	content, err := io.ReadAll(io.LimitReader(file, secret.MaxBearer+surroundings+1))
 	if err != nil {
 		return tokenFile{}, fmt.Errorf("reading its token file: %w", err)
 	}
-	if len(content) > MaxToken+surroundings {
+	if len(content) > secret.MaxBearer+surroundings {
 		return tokenFile{}, fmt.Errorf("its token file %s holds more than a token", path)
 	}
-	token := strings.TrimSpace(string(content))
-	if err := checkToken(token); err != nil {
+	token, err := secret.ParseBearer(content)
+	if err != nil {
 		return tokenFile{}, fmt.Errorf("its token file %s %w", path, err)
 	}
-	return tokenFile{hash: sha256.Sum256([]byte(token)), info: info, read: read}, nil
-}
-
-func checkToken(token string) error {
-	switch {
-	case token == "":
-		return errors.New("is empty")
-	case len(token) < MinToken:
-		return fmt.Errorf("holds a token of %d characters; fewer than %d can be guessed: write one with \"openssl rand -hex 32\"", len(token), MinToken)
-	case len(token) > MaxToken:
-		return fmt.Errorf("holds more than %d characters", MaxToken)
-	case !isToken(token):
-		return errors.New("holds characters that a bearer token cannot have; letters, digits and -._~+/ are allowed, then any number of \"=\"")
-	}
-	return nil
+	return tokenFile{hash: sha256.Sum256([]byte(token.Reveal())), info: info, read: read}, nil
 }

@@ -10,13 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
 
 // fileKind is what a file that the configuration names must hold.
 type fileKind int
 
 const (
-	tokenFile fileKind = iota + 1
+	tokenFile       fileKind = iota + 1 // Quay's
+	clientTokenFile                     // ours
 	certificates
 	privateKey
 )
@@ -64,6 +67,7 @@ const maxFile = 1 << 20
 // accepted, only Quay can tell.
 func (d *decoder) checkFiles() {
 	content := make(map[string][]byte)
+	clients := make(map[string]fileRef) // the first mention, by token
 	for _, ref := range d.files {
 		data, err := readFile(ref.name)
 		if err != nil {
@@ -75,6 +79,20 @@ func (d *decoder) checkFiles() {
 			continue
 		}
 		content[ref.path] = data
+		if ref.kind != clientTokenFile {
+			continue
+		}
+		token, err := secret.ParseBearer(data)
+		first, taken := clients[token.Reveal()]
+		switch {
+		case err != nil:
+			d.fail(ref.path, "%q %v", ref.name, err)
+		case taken && first.name == ref.name: // said already, of the configuration alone
+		case taken:
+			d.fail(ref.path, "%q holds the same token as the file of %s: nobody could tell the two clients apart; give each a token of its own", ref.name, first.path)
+		default:
+			clients[token.Reveal()] = ref
+		}
 	}
 	const certPath, keyPath = "server.tls.certFile", "server.tls.keyFile"
 	cert, key := content[certPath], content[keyPath]

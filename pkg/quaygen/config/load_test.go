@@ -53,6 +53,10 @@ registries:
 robots:
 - {name: a, registry: quay, organization: myorg, robot: puller, permissions: {repositories: [{name: app}]}}
 server: {tls: {certFile: ./tls.crt, keyFile: ./tls.key}}
+clients:
+- {name: eso, bearerTokenFile: ./eso, namespaceFrom: request}
+- {name: team, bearerTokenFile: ./team, namespace: team}
+rules: [{clients: [eso, team], namespaces: ["*"], names: [a]}]
 `
 
 func TestLoadLooksAtTheFilesItNames(t *testing.T) {
@@ -65,11 +69,16 @@ func TestLoadLooksAtTheFilesItNames(t *testing.T) {
 		{"tls.crt", key, "server.tls.certFile: \"DIR/tls.crt\" holds no certificate"},
 		{"token", " \n", "registries[0].tokenFile: \"DIR/token\" is empty"},
 		{"token", strings.Repeat("x", 1<<20+1), "registries[0].tokenFile: \"DIR/token\" is larger than a mebibyte"},
+		{"team", "short AAAA", "clients[1].bearerTokenFile: \"DIR/team\" holds a token of 10 characters; fewer than 16 can be guessed"},
+		{"team", "AAAA with a space in it", "clients[1].bearerTokenFile: \"DIR/team\" holds characters that a bearer token cannot have"},
+		{"team", " eso-token-AAAA-0123456789\n", "clients[1].bearerTokenFile: \"DIR/team\" holds the same token as the file of clients[0].bearerTokenFile"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			in := newInstallation(t)
 			in.write("tls.crt", cert)
 			in.write("tls.key", key)
+			in.write("eso", "eso-token-AAAA-0123456789")
+			in.write("team", "team-token-AAAA-0123456789")
 			if c.file != "" {
 				in.write(c.file, c.content)
 			}

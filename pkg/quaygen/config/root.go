@@ -195,7 +195,7 @@ func (d *decoder) client(v value) Client {
 	defer o.end()
 	c := Client{
 		Name:            o.require("name", "the name by which rules refer to this client").name(),
-		BearerTokenFile: o.require("bearerTokenFile", "the path of a file that holds the client's token").file(tokenFile),
+		BearerTokenFile: o.require("bearerTokenFile", "the path of a file that holds the client's token").file(clientTokenFile),
 	}
 	from, fixed := o.get("namespaceFrom"), o.get("namespace")
 	from.oneOf("", "request")
