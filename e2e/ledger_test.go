@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,24 +24,21 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
-// ledgerRights are all that kubeledger says it needs, for the user "ledger".
-const ledgerRights = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: ledger}
-rules:
-- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, patch]}
----
+// ledgerRole is what is shipped for pods that keep a ledger in Leases.
+var ledgerRole = filepath.Join("..", "manifests", "components", "ledger-kubernetes", "role.yaml")
+
+// ledgerBinding gives its rights to the user "ledger".
+const ledgerBinding = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: ledger}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: ledger}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: quaygen-ledger}
 subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: User, name: ledger}
 `
 
 // TestLeasesKeepTheLedgersContract runs the suite that every store passes against a real API server, with no more
-// rights than documented.
+// rights than the shipped Role has.
 func TestLeasesKeepTheLedgersContract(t *testing.T) {
 	c := shared(t)
 	var namespaces atomic.Int64
@@ -158,9 +157,10 @@ func ledgerNamespace(t *testing.T, c *cluster.Cluster, name string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), smokeTimeout)
 	defer cancel()
 	namespace := makeNamespace(t, ctx, c, name).Name
-	if err := c.Apply(ctx, namespace, []byte(ledgerRights)); err != nil {
-		t.Fatal(err)
-	}
+	role, err := os.ReadFile(ledgerRole)
+	check(t, err)
+	check(t, c.Apply(ctx, namespace, role))
+	check(t, c.Apply(ctx, namespace, []byte(ledgerBinding)))
 	// The API server learns of new rights by a watch.
 	store, robot := openLedger(t, c, namespace), ledgerRecord(t, "nobody").Robot
 	for {
