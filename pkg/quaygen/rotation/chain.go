@@ -3,7 +3,6 @@ package rotation
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,12 +16,14 @@ type chain struct {
 	namespace    atomic.Pointer[string] // whose robot it is, with the scope PerNamespace; the hash that stands for it, until it asks
 	memory       *Memory
 
-	failed  map[string]error // steps that failed in this sync: not tried again before the next
-	tried   map[string]bool  // steps done in this sync: a list that does not show their effect yet is no reason to repeat them
-	orders  []*order         // asked for by operators, waiting for the loop; guarded by the organization's mu
-	lost    bool             // no longer looked after; guarded by the organization's mu
-	working []*order         // taken up by the loop
-	done    []*order         // with their outcome, which is told when readers see what they brought about
+	failed  map[string]error   // steps that failed in this sync: not tried again before the next
+	failing map[string]Failure // what failed when it was tried last, and is planned still; by topic
+	deleted map[int64]string   // why this process deleted a generation that lists may still show
+	tried   map[string]bool    // steps done in this sync: a list that does not show their effect yet is no reason to repeat them
+	orders  []*order           // asked for by operators, waiting for the loop; guarded by the organization's mu
+	lost    bool               // no longer looked after; guarded by the organization's mu
+	working []*order           // taken up by the loop
+	done    []*order           // with their outcome, which is told when readers see what they brought about
 
 	collected int  // the sync in which ledger and token were last read; only with the strategy regenerate
 	busy      bool // the last pass did something for it
@@ -33,6 +34,7 @@ type chain struct {
 	lease  atomic.Pointer[Lease]
 	status atomic.Pointer[Status]
 
+	events  *eventLog
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at each publication of lease or status
 }
@@ -49,14 +51,38 @@ type Status struct {
 	Why       string    // why none is served, or what is wrong with Quay
 	Trouble   bool      // the last list failed
 	Refused   bool      // Quay refuses this installation
-	Failures  []string  // steps that failed in the last sync
+	Failures  []Failure // steps that failed when they were tried last, and are tried again
+
+	deleted map[int64]string
 }
 
-func newChain(spec Spec, registry string, o *organization) *chain {
-	c := &chain{registry: registry, organization: o, memory: NewMemory(spec), failed: map[string]error{}, tried: map[string]bool{}, changed: make(chan struct{})}
+// Failure is a step that failed.
+type Failure struct {
+	Step   string
+	Reason string
+
+	topic   string
+	refused bool
+}
+
+func (f Failure) String() string { return f.Step + ": " + f.Reason }
+
+func (f Failure) same(g Failure) bool { return f.topic == g.topic }
+
+// newChain begins to look after a robot; namespace is whose it is, nil with the scope Shared.
+func newChain(spec Spec, registry string, namespace *string, o *organization) *chain {
+	c := &chain{
+		registry: registry, organization: o, memory: NewMemory(spec), events: o.engine.events, changed: make(chan struct{}),
+		failed: map[string]error{}, failing: map[string]Failure{}, tried: map[string]bool{},
+	}
 	c.spec.Store(&spec)
+	c.namespace.Store(namespace)
+	c.events.begin(c, &Status{Name: spec.Name, Namespace: c.whose(), Registry: registry, Spec: spec, Current: -1, Why: notListed})
 	return c
 }
+
+// notListed is why there is no credential before the first list.
+const notListed = "Quay has not been listed yet"
 
 // whose returns the namespace whose robot it is; empty with the scope Shared.
 func (c *chain) whose() string {
@@ -101,6 +127,25 @@ func (c *chain) publish(plan Plan) {
 	c.publishStatus(plan, nil)
 }
 
+// fail keeps what went wrong with a step.
+func (c *chain) fail(s Step, err error) {
+	c.failed[s.String()] = err
+	c.failing[s.topic()] = Failure{Step: s.String(), Reason: err.Error(), topic: s.topic(), refused: refused(err)}
+}
+
+// drop forgets failures of steps that are not planned any more. A creation is not planned either while the one that failed
+// may have succeeded after all.
+func (c *chain) drop(plan Plan) {
+	if len(c.failing) == 0 {
+		return
+	}
+	planned := map[string]bool{Step{Action: Create}.topic(): c.memory.awaited()}
+	for _, s := range plan.Steps {
+		planned[s.topic()] = true
+	}
+	maps.DeleteFunc(c.failing, func(topic string, f Failure) bool { return !planned[topic] && c.failed[f.Step] == nil })
+}
+
 // publishStatus tells readers how things stand. With trouble the lease stays what it was: it ends by itself.
 func (c *chain) publishStatus(plan Plan, trouble error) {
 	m := c.memory
@@ -110,20 +155,25 @@ func (c *chain) publishStatus(plan Plan, trouble error) {
 	if g != nil {
 		status.Current = m.numberOf(g)
 	}
-	for _, step := range slices.Sorted(maps.Keys(c.failed)) {
-		status.Failures = append(status.Failures, step+": "+c.failed[step].Error())
-		status.Refused = status.Refused || g == nil && refused(c.failed[step])
+	for _, topic := range slices.Sorted(maps.Keys(c.failing)) {
+		f := c.failing[topic]
+		status.Failures = append(status.Failures, f)
+		status.Refused = status.Refused || g == nil && f.refused
 	}
+	status.deleted = maps.Clone(c.deleted)
 	if pub := m.published(); g == nil && pub != nil {
 		status.Refused = status.Refused || pub.barred
 	}
-	if g == nil && len(status.Failures) > 0 {
-		status.Why += "; " + strings.Join(status.Failures, "; ")
+	if g == nil {
+		for _, f := range status.Failures {
+			status.Why += "; " + f.String()
+		}
 	}
 	if trouble != nil {
 		status.Why, status.Trouble, status.Refused = trouble.Error(), true, refused(trouble)
 	}
-	c.status.Store(status)
+	c.events.publish(c, status)
+	maps.DeleteFunc(c.deleted, func(n int64, _ string) bool { g := m.gens[n]; return g == nil || g.gone }) // it was told
 	c.mu.Lock()
 	close(c.changed)
 	c.changed = make(chan struct{})

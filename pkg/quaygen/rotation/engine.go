@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +39,7 @@ type Config struct {
 type Engine struct {
 	config  Config
 	metrics *metrics
+	events  *eventLog
 
 	mu            sync.RWMutex
 	launch        func(*organization) // starts its loop; set while running
@@ -68,7 +68,7 @@ func New(config Config) *Engine {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{config: config, organizations: map[organizationKey]*organization{}, robots: map[string]*configured{}}
+	e := &Engine{config: config, events: newEventLog(), organizations: map[organizationKey]*organization{}, robots: map[string]*configured{}}
 	e.metrics = newMetrics(config.Registerer, e)
 	return e
 }
@@ -179,7 +179,7 @@ func (c *chain) current(ref Ref) (*Lease, error) {
 		return l, nil
 	}
 	status := c.status.Load()
-	notReady := &NotReadyError{Name: ref.String(), Reason: "Quay has not been listed yet", RetryAfter: time.Second}
+	notReady := &NotReadyError{Name: ref.String(), Reason: notListed, RetryAfter: time.Second}
 	if status != nil {
 		notReady.Reason, notReady.Refused = status.Why, status.Refused
 		notReady.RetryAfter = max(time.Second, min(status.Spec.Sync, time.Minute))
@@ -221,21 +221,7 @@ func (e *Engine) Await(ctx context.Context, ref Ref) (*Lease, error) {
 }
 
 // Statuses returns what is known of every robot, those of namespaces included, ordered by name and namespace.
-func (e *Engine) Statuses() []Status {
-	var out []Status
-	for _, c := range e.all() {
-		if s := c.status.Load(); s != nil {
-			out = append(out, *s)
-		} else {
-			spec := c.spec.Load()
-			out = append(out, Status{Name: spec.Name, Namespace: c.whose(), Registry: c.registry, Spec: *spec, Current: -1, Why: "Quay has not been listed yet"})
-		}
-	}
-	slices.SortFunc(out, func(a, b Status) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
-	})
-	return out
-}
+func (e *Engine) Statuses() []Status { return e.events.all() }
 
 // all returns every chain, in no order.
 func (e *Engine) all() []*chain {

@@ -288,3 +288,40 @@ func TestAnotherInstancesRobotInTheWayIsLeftAloneAndReported(t *testing.T) {
 		}
 	})
 }
+
+func TestRetiringEndsWhatIsSupersededAndNothingElse(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.spec.Sync = 20 * time.Second
+		e, stop := s.start()
+		defer stop()
+		first := s.await(e)
+		second, err := e.Rotate(t.Context(), puller)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, number := range []int64{second.Generation, second.Generation + 1} {
+			if err := e.Retire(t.Context(), puller, number); !isInUse(err) {
+				t.Errorf("retiring %d, with %d served: %v", number, second.Generation, err)
+			}
+		}
+		if err := e.Retire(t.Context(), puller, first.Generation-1); !errors.Is(err, rotation.ErrNoGeneration) {
+			t.Errorf("retiring what never was: %v", err)
+		}
+		if !s.pulls(first) {
+			t.Fatal("a refused retirement ended the old credential")
+		}
+		for range 2 { // once more is harmless
+			if err := e.Retire(t.Context(), puller, first.Generation); err != nil {
+				t.Fatal(err)
+			}
+			if s.pulls(first) || !s.pulls(s.await(e)) || len(s.quay.Robots("myorg")) != 1 {
+				t.Fatalf("after the retirement there are %d robots", len(s.quay.Robots("myorg")))
+			}
+		}
+	})
+}
+
+func isInUse(err error) bool {
+	_, ok := errors.AsType[*rotation.InUseError](err)
+	return ok
+}

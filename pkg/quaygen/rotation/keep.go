@@ -37,7 +37,7 @@ func (o *organization) recollect(ctx context.Context, client *quay.Client, chain
 			}
 			step := Step{Action: ReadToken, Robot: g.Robot}
 			if _, err := o.readToken(ctx, client, c.memory, step); err != nil && ctx.Err() == nil {
-				c.failed[step.String()] = err
+				c.fail(step, err)
 			}
 			return nil
 		})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -61,7 +63,44 @@ func (e *Engine) Revoke(ctx context.Context, ref Ref, through int64) (int64, err
 	return acted.Load(), err
 }
 
-// ErrNoGeneration is returned when a revocation names a number that no generation can have yet.
+// Retire ends superseded generations, up to number, now instead of after their drain, and returns when nothing up to it
+// exists any more. What is served, and what is ahead of it, is not ended this way: then it is refused with an
+// [*InUseError]. ErrNoGeneration says that this process knows of none up to number; repeating what was done is harmless.
+func (e *Engine) Retire(ctx context.Context, ref Ref, number int64) error {
+	return e.order(ctx, ref, retireUpTo(ref, number))
+}
+
+func retireUpTo(ref Ref, number int64) func(*Memory) (bool, error) {
+	return func(m *Memory) (bool, error) {
+		pub := m.newestPublished()
+		switch {
+		case m.spec.Strategy != Overlap:
+			return true, fmt.Errorf("robot %q keeps its name with the strategy %v: %w", ref, m.spec.Strategy, ErrNoGeneration)
+		case !slices.ContainsFunc(slices.Collect(maps.Values(m.gens)), func(g *generation) bool { return g.Owned && g.Number <= number }):
+			return true, fmt.Errorf("%w: nothing is known of one up to %d", ErrNoGeneration, number)
+		case number >= pub:
+			return true, &InUseError{Name: ref.String(), Generation: number, Served: pub}
+		}
+		m.Revoke(number)
+		return m.Revoked(number), nil
+	}
+}
+
+// InUseError is returned when something is to be ended that is served, or may be soon.
+type InUseError struct {
+	Name       string
+	Generation int64
+	Served     int64 // the newest published generation; -1: none is
+}
+
+func (e *InUseError) Error() string {
+	if e.Served < 0 {
+		return fmt.Sprintf("generation %d of %s cannot be retired: none is published that could take its place", e.Generation, e.Name)
+	}
+	return fmt.Sprintf("generation %d of %s cannot be retired: %d is served; rotate with revoke to end that too", e.Generation, e.Name, e.Served)
+}
+
+// ErrNoGeneration is returned when a number is named that no generation has, or can have yet.
 var ErrNoGeneration = errors.New("no such generation")
 
 // revokeOnce returns the step of a revocation's order. A negative through becomes the number it acts on: everything

@@ -72,9 +72,8 @@ func (o *organization) apply(robots []Assignment) map[string]*configured {
 		spec := a.Spec.forNamespace(base)
 		c := o.chains[base]
 		if c == nil || c.spec.Load().Strategy != spec.Strategy || c.spec.Load().Instance != spec.Instance || c.registry != a.Registry {
-			c = newChain(spec, a.Registry, o)
+			c = newChain(spec, a.Registry, namespace, o)
 		}
-		c.namespace.Store(namespace)
 		c.spec.Store(&spec)
 		chains[base] = c
 		return c
@@ -112,7 +111,7 @@ func (o *organization) begin(a Assignment, base quay.Robot, namespace string) *c
 	defer o.mu.Unlock()
 	c := o.chains[base]
 	if c == nil || !c.ask() {
-		c = newChain(a.Spec.forNamespace(base), a.Registry, o)
+		c = newChain(a.Spec.forNamespace(base), a.Registry, &namespace, o)
 		c.ask()
 		o.chains[base] = c
 	}
@@ -129,9 +128,8 @@ func (o *organization) discover(l Listing, chains []*chain) []*chain {
 			if o.chains[base] != nil {
 				continue
 			}
-			c := newChain(a.Spec.forNamespace(base), a.Registry, o)
 			part, _ := namespacePart(a.Spec.Base, base.Short())
-			c.namespace.Store(&part)
+			c := newChain(a.Spec.forNamespace(base), a.Registry, &part, o)
 			o.chains[base] = c
 			chains = append(chains, c)
 		}
@@ -165,6 +163,7 @@ func (o *organization) forget() {
 // lose ends the orders of a chain that is no longer looked after; the loop ends those it has taken up.
 func (c *chain) lose() {
 	c.lost = true
+	c.events.end(c)
 	for _, ord := range c.orders {
 		ord.result <- ErrOrderLost
 	}
@@ -302,13 +301,9 @@ func (o *organization) trouble(ctx context.Context, chains []*chain, err error) 
 		return
 	}
 	health := Health{Registry: o.key.registry, Owner: o.key.owner, Err: err}
-	if old := o.health.Load(); old != nil {
+	old := o.health.Load()
+	if old != nil {
 		health.At = old.At
-		if old.Err == nil || old.Err.Error() != err.Error() {
-			o.log.Error("working with Quay failed", "error", err)
-		}
-	} else {
-		o.log.Error("working with Quay failed", "error", err)
 	}
 	o.health.Store(&health)
 	for _, c := range chains {
@@ -319,6 +314,17 @@ func (o *organization) trouble(ctx context.Context, chains []*chain, err error) 
 		}
 		c.publishStatus(plan, err)
 	}
+	if old == nil || old.Err == nil || old.Err.Error() != err.Error() {
+		o.log.Error("working with Quay failed", "error", err)
+	}
+	if old == nil || old.Err == nil || refused(old.Err) != refused(err) {
+		o.engine.events.add(o.event(EventFailed, err.Error()))
+	}
+}
+
+// event says that something happened to the organization as a whole.
+func (o *organization) event(t EventType, reason string) Event {
+	return Event{Type: t, Registry: o.key.registry, Owner: o.key.owner, Generation: -1, Reason: reason}
 }
 
 // pass lists once, plans for every robot and performs what that list allows. again says that something was done, so
@@ -355,10 +361,13 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		c.busy = false
 		c.work()
 		plans[i] = c.memory.Plan()
+		c.drop(plans[i])
 		c.publish(plans[i])
 		c.tell()
 	}
-	o.health.Store(&Health{Registry: o.key.registry, Owner: o.key.owner, At: listing.Sent})
+	if old := o.health.Swap(&Health{Registry: o.key.registry, Owner: o.key.owner, At: listing.Sent}); old != nil && old.Err != nil {
+		o.engine.events.add(o.event(EventRecovered, "Quay can be worked with again"))
+	}
 	worked := o.perform(ctx, client, listing, chains, plans)
 	again = worked || o.audit(ctx, client, listing, chains)
 	for i, c := range chains {

@@ -97,10 +97,11 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		did, err := o.do(ctx, client, c.memory, l, s)
 		switch {
 		case err == nil:
+			delete(c.failing, s.topic())
 		case ctx.Err() != nil:
 			return worked
 		default:
-			c.failed[key] = err
+			c.fail(s, err)
 			if errors.Is(err, quay.ErrReadOnly) {
 				c.memory.Trouble() // logins are not recorded meanwhile
 			}
@@ -109,6 +110,12 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		}
 		if s.Action == Delete && (did || err != nil) {
 			c.memory.NotDeleted(s.Generation, err)
+		}
+		if s.Action == Delete && did {
+			if c.deleted == nil {
+				c.deleted = map[int64]string{}
+			}
+			c.deleted[s.Generation] = s.Why
 		}
 		worked = worked || did
 		if did && err == nil {

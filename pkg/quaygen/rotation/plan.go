@@ -92,6 +92,14 @@ func (s Step) String() string {
 	return text
 }
 
+// topic is what a step is about from one sync to the next: a creation has another number at each.
+func (s Step) topic() string {
+	if s.Action == Create {
+		return Create.String()
+	}
+	return s.String()
+}
+
 // State is where a generation is in its life.
 type State string
 

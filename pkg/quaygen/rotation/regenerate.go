@@ -233,6 +233,8 @@ func (p *planner) renew(g *generation, why string) {
 	p.step(Step{Action: Intend, Generation: g.Number, Robot: g.Robot, Token: r.Intent.Fingerprint, Record: r, Why: why})
 }
 
+const underWayPrefix = "a rotation is under way: "
+
 // regenerable returns for how long after the last list a robot's token may be served from memory, or why it may not.
 //
 // While nothing can be read, another process may rotate when the next rotation is due, and the token ends at once. As long
@@ -241,7 +243,7 @@ func (m *Memory) regenerable(g *generation) (time.Duration, string) {
 	k := &m.kept
 	switch {
 	case k.version != "" && !k.record.Intent.IsZero():
-		return 0, "a rotation is under way: " + k.record.Intent.Reason
+		return 0, underWayPrefix + k.record.Intent.Reason
 	case g.proof != proven:
 		why := "its token is not proven by a login"
 		if g.proofReason != "" {
