@@ -21,6 +21,9 @@ type Caller struct {
 	Name      string // the client's name in the configuration
 	Namespace string // the namespace it is confined to or has proven to be in; "" if it may speak for those its rules list
 	How       string // the kind of credential, for the audit trail
+
+	Operator     Operator // what it may do with robots, whatever the rules say about pull secrets
+	OperatorOnly bool     // it speaks for no namespace at all: no rule gives it a pull secret, not even one for all clients
 }
 
 // Rule permits each of Clients each of Names in each of Namespaces. Entries are literal, or have "*" for any run of
@@ -69,11 +72,14 @@ func (d Decision) Allowed() bool { return d.Outcome == Allowed }
 
 // Decide says whether c may have the pull secret called name for namespace, as the request states them both. A caller
 // with a namespace of its own has to state it too: what is stated otherwise, or not stated, is denied whatever the rules
-// say. So is a request without a namespace, without a name, or from a caller without a name: no "*" stands for nothing.
+// say. So is a request without a namespace, without a name, from a caller without a name, or from one that is an operator
+// only: no "*" stands for nothing.
 func (rs Rules) Decide(c Caller, namespace, name string) Decision {
 	switch {
 	case c.Name == "":
 		return denied("the caller has no name")
+	case c.OperatorOnly:
+		return denied("the caller is an operator only: it speaks for no namespace")
 	case name == "":
 		return denied("the request names no pull secret")
 	case namespace == "":

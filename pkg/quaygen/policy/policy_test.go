@@ -69,6 +69,44 @@ func TestNoRulesPermitNothing(t *testing.T) {
 	}
 }
 
+// A rule for all clients is not meant for those that only look after robots.
+func TestNoRuleGivesAnOperatorOnlyAPullSecret(t *testing.T) {
+	rules := policy.Rules{rule(t, "*", "*", "*"), rule(t, "admin", "*", "*"), rule(t, "admin", "prod", "puller")}
+	for _, caller := range []policy.Caller{
+		{Name: "admin", OperatorOnly: true},
+		{Name: "admin", OperatorOnly: true, Operator: policy.OperatorManage},
+		{Name: "admin", OperatorOnly: true, Operator: policy.OperatorView, Namespace: "prod", How: "certificate"},
+	} {
+		if got := rules.Decide(caller, "prod", "puller"); got.Outcome != policy.Denied || got.Rule != -1 || got.Reason == "" {
+			t.Errorf("%+v: %+v", caller, got)
+		}
+		caller.OperatorOnly = false
+		if got := rules.Decide(caller, "prod", "puller"); !got.Allowed() {
+			t.Errorf("an operator that is a consumer too: %+v", got)
+		}
+	}
+}
+
+func TestEachOperatorLevelIncludesThoseBeforeIt(t *testing.T) {
+	for o, want := range map[policy.Operator]struct {
+		view, manage bool
+		text         string
+	}{
+		policy.OperatorNone:   {false, false, "none"},
+		policy.OperatorView:   {true, false, "view"},
+		policy.OperatorManage: {true, true, "manage"},
+		-1:                    {false, false, "Operator(-1)"},
+		3:                     {false, false, "Operator(3)"},
+	} {
+		if o.MayView() != want.view || o.MayManage() != want.manage || o.String() != want.text {
+			t.Errorf("%d is %s, view %v, manage %v", o, o, o.MayView(), o.MayManage())
+		}
+	}
+	if (policy.Caller{}).Operator != policy.OperatorNone {
+		t.Error("who has no level has one")
+	}
+}
+
 func TestTheZeroDecisionIsNotAllowed(t *testing.T) {
 	if (policy.Decision{}).Allowed() {
 		t.Error("a decision nobody took allows")
