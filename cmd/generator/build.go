@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -138,8 +137,8 @@ type authenticator struct {
 	current atomic.Pointer[auth.Authenticator]
 }
 
-func (a *authenticator) Authenticate(r *http.Request) (policy.Caller, error) {
-	return (*a.current.Load())(r)
+func (a *authenticator) Authenticate(p auth.Presented) (policy.Caller, error) {
+	return (*a.current.Load())(p)
 }
 
 func bearers(c *config.Config) (auth.Authenticator, error) {

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,11 +17,18 @@ import (
 // checkEvery is how old what is known of the token files may be.
 const checkEvery = time.Second
 
-// BearerClient is a client that is known by a token in its requests' Authorization header.
+// BearerClient is a client that is known by a token in its requests' Authorization header or metadata.
 type BearerClient struct {
 	Name      string // required, unique
 	Namespace string // the only one it may speak for; "" if its rules decide
 	TokenFile string // required; holds the token, on one line
+
+	Operator     policy.Operator // what it may do with robots
+	OperatorOnly bool            // it has nothing to do with pull secrets
+}
+
+func (c BearerClient) caller() policy.Caller {
+	return policy.Caller{Name: c.Name, Namespace: c.Namespace, How: "bearer", Operator: c.Operator, OperatorOnly: c.OperatorOnly}
 }
 
 // BearerAuthenticator knows clients by their bearer tokens (RFC 6750). Token files are looked at again, at most once a
@@ -89,8 +95,8 @@ func Bearer(clients []BearerClient) (*BearerAuthenticator, error) {
 // Authenticate is the [Authenticator] of these clients. It declines requests without an Authorization header, with one
 // of another scheme, or with a token nobody here has (ErrNoCredential, in the last case ErrRejected too). Several
 // Authorization headers, or a Bearer one that holds no well-formed token, are ErrRejected alone.
-func (a *BearerAuthenticator) Authenticate(r *http.Request) (policy.Caller, error) {
-	presented, err := bearerToken(r.Header)
+func (a *BearerAuthenticator) Authenticate(p Presented) (policy.Caller, error) {
+	presented, err := bearerToken(p.Authorization)
 	if err != nil {
 		return policy.Caller{}, err
 	}
@@ -119,11 +125,13 @@ func find(known []token, hash [sha256.Size]byte) (policy.Caller, bool) {
 	return known[found].caller, true
 }
 
-func bearerToken(h http.Header) (string, error) {
-	values := h["Authorization"]
+// errNoAuthorization is what every caller with a certificate alone runs into; it is not made anew each time.
+var errNoAuthorization = fmt.Errorf("%w: no Authorization header", ErrNoCredential)
+
+func bearerToken(values []string) (string, error) {
 	switch {
 	case len(values) == 0:
-		return "", fmt.Errorf("%w: no Authorization header", ErrNoCredential)
+		return "", errNoAuthorization
 	case len(values) > 1:
 		return "", fmt.Errorf("%w: %d Authorization headers", ErrRejected, len(values))
 	}
@@ -186,7 +194,7 @@ func (a *BearerAuthenticator) publishLocked(problem error) {
 	for i, c := range a.clients {
 		known[i] = token{
 			hash:   a.files[i].hash,
-			caller: policy.Caller{Name: c.Name, Namespace: c.Namespace, How: "bearer"},
+			caller: c.caller(),
 		}
 	}
 	a.known.Store(&snapshot{tokens: known, problem: problem})

@@ -3,8 +3,6 @@ package auth_test
 import (
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,15 +22,11 @@ const (
 	newToken  = "new-token-0123456789abcdef"
 )
 
-func request(authorization ...string) *http.Request {
-	r := httptest.NewRequest(http.MethodGet, "/v1/pullsecrets/x", nil)
-	for _, value := range authorization {
-		r.Header.Add("Authorization", value)
-	}
-	return r
+func request(authorization ...string) auth.Presented {
+	return auth.Presented{Authorization: authorization}
 }
 
-func write(t *testing.T, path, content string) {
+func write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)

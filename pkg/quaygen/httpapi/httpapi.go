@@ -129,7 +129,7 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Request, int) {
-	caller, err := h.Authenticate(r)
+	caller, err := h.Authenticate(auth.FromRequest(r))
 	if err != nil {
 		h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
 		w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)

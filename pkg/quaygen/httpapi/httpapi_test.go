@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
@@ -221,7 +222,7 @@ func TestAPanicIsAnAnswerAndALogLine(t *testing.T) {
 	w := newWorld(t)
 	panicking := httpapi.New(httpapi.Config{
 		Service: serviceOf(t), Log: logTo(w.log),
-		Authenticate: func(*http.Request) (policy.Caller, error) { panic(errors.New(esoToken)) },
+		Authenticate: func(auth.Presented) (policy.Caller, error) { panic(errors.New(esoToken)) },
 	})
 	a := httptest.NewRecorder()
 	panicking.ServeHTTP(a, httptest.NewRequest(http.MethodGet, target, http.NoBody))
