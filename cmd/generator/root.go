@@ -23,7 +23,7 @@ const (
 	exitUsage    = 2 // wrong arguments, or an invalid configuration
 	exitNotFound = 3
 	exitDenied   = 4
-)
+) // as in the table of package quaygen
 
 // version is set by the linker for releases.
 var version = ""
@@ -60,15 +60,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	}
 	if e, ok := errors.AsType[*quaygen.Error](err); ok {
-		switch e.Kind {
-		case quaygen.KindInvalid:
-			return exitUsage
-		case quaygen.KindUnknown:
-			return exitNotFound
-		case quaygen.KindDenied, quaygen.KindUnauthenticated, quaygen.KindRefused:
-			return exitDenied
-		case quaygen.KindInternal, quaygen.KindNotReady:
-		}
+		return e.Kind.Row().Exit
 	}
 	return exitFailed
 }

@@ -168,7 +168,7 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening for probes and metrics (server.admin.listen): %w", err), listener.Close())
 	}
-	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Registerer: s.registry}), s.log)
+	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: quaygen.NewMetrics(s.registry)}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks), s.log)
 	scheme := "http"
 	if s.pair != nil {

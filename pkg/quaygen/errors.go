@@ -2,6 +2,7 @@ package quaygen
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -22,20 +23,65 @@ const (
 	KindDenied
 	// KindUnknown is a name that certainly does not exist. ESO may delete the Secret on it: never use it for "not yet".
 	KindUnknown
+	// KindConflict is a request that cannot be carried out as things are: a rotation is under way, or a generation in use.
+	KindConflict
 	// KindRefused means that Quay refuses this installation: its token, the organization, or robots altogether.
 	KindRefused
 	// KindNotReady means that there is no credential to hand out now.
 	KindNotReady
+	// KindUnfinished is a rotation or retirement that was not done when the caller's time was over. It goes on.
+	KindUnfinished
+	// KindUnsupported is what is not offered.
+	KindUnsupported
 )
 
-var kindNames = [...]string{"internal error", "invalid request", "not authenticated", "not allowed", "not found", "refused by Quay", "not ready"}
-
-func (k Kind) String() string {
-	if k < 0 || int(k) >= len(kindNames) {
-		return kindNames[KindInternal]
-	}
-	return kindNames[k]
+// A Row is how a kind of error is told on each way in and out.
+type Row struct {
+	Title  string // for people
+	Reason string // for programs, in google.rpc.ErrorInfo
+	HTTP   int    // status
+	GRPC   string // name of a google.rpc.Code
+	Exit   int    // of the command line: 1 failed, 2 wrong usage, 3 not found, 4 denied
 }
+
+// rows is the one table from kinds to what is told. 404 and NOT_FOUND are special: ESO may delete the Secret on it.
+var rows = [...]Row{
+	KindInternal:        {"internal error", "INTERNAL", 500, "INTERNAL", 1},
+	KindInvalid:         {"invalid request", "INVALID_REQUEST", 400, "INVALID_ARGUMENT", 2},
+	KindUnauthenticated: {"not authenticated", "NOT_AUTHENTICATED", 401, "UNAUTHENTICATED", 4},
+	KindDenied:          {"not allowed", "NOT_ALLOWED", 403, "PERMISSION_DENIED", 4},
+	KindUnknown:         {"not found", "NOT_FOUND", 404, "NOT_FOUND", 3},
+	KindConflict:        {"not possible now", "CONFLICT", 409, "FAILED_PRECONDITION", 1},
+	KindRefused:         {"refused by Quay", "REFUSED_BY_QUAY", 424, "FAILED_PRECONDITION", 4},
+	KindNotReady:        {"not ready", "NOT_READY", 503, "UNAVAILABLE", 1},
+	KindUnfinished:      {"not finished yet", "UNFINISHED", 504, "DEADLINE_EXCEEDED", 1},
+	KindUnsupported:     {"not supported", "UNSUPPORTED", 501, "UNIMPLEMENTED", 1},
+}
+
+// Kinds returns all kinds.
+func Kinds() []Kind {
+	kinds := make([]Kind, len(rows))
+	for i := range kinds {
+		kinds[i] = Kind(i)
+	}
+	return kinds
+}
+
+// KindOf returns the kind with this reason, as it comes over the wire.
+func KindOf(reason string) (Kind, bool) {
+	i := slices.IndexFunc(rows[:], func(r Row) bool { return r.Reason == reason })
+	return Kind(max(i, 0)), i >= 0
+}
+
+// Row returns how a kind is told; a kind that does not exist is an internal error.
+func (k Kind) Row() Row {
+	if k < 0 || int(k) >= len(rows) {
+		return rows[KindInternal]
+	}
+	return rows[k]
+}
+
+func (k Kind) String() string { return k.Row().Title }
 
 // Error is what a caller is told. It names neither rules nor anything another caller could ask for.
 type Error struct {
@@ -68,13 +114,12 @@ func translate(err error) *Error {
 		// The name was allowed and configured a moment ago: the configuration is being replaced.
 		return &Error{Kind: KindNotReady, Detail: "the configuration is being replaced", RetryAfter: time.Second, cause: err}
 	}
-	notReady, ok := errors.AsType[*rotation.NotReadyError](err)
-	if !ok {
-		return AsError(err)
+	if notReady, ok := errors.AsType[*rotation.NotReadyError](err); ok {
+		e := &Error{Kind: KindNotReady, Detail: notReady.Error(), RetryAfter: notReady.RetryAfter, cause: err}
+		if notReady.Refused {
+			e.Kind = KindRefused
+		}
+		return e
 	}
-	e := &Error{Kind: KindNotReady, Detail: notReady.Error(), RetryAfter: notReady.RetryAfter, cause: err}
-	if notReady.Refused {
-		e.Kind = KindRefused
-	}
-	return e
+	return AsError(err)
 }

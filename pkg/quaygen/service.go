@@ -68,10 +68,12 @@ func (s *Service) Apply(settings *Settings) {
 	s.rendered.Clear()
 }
 
-// Knows reports whether name is one that callers may ask for; metrics use it to keep other names out of labels.
-func (s *Service) Knows(name string) bool {
-	_, ok := s.settings.Load().Secrets[name]
-	return ok
+// Label returns name if callers may ask for it, else "other": a label of metrics holds nothing that callers make up.
+func (s *Service) Label(name string) string {
+	if _, ok := s.settings.Load().Secrets[name]; ok {
+		return name
+	}
+	return "other"
 }
 
 // Namespaces are DNS labels in Kubernetes; names of pull secrets are what the configuration accepts.

@@ -373,10 +373,12 @@ func TestAnAnswerFollowsTheRotation(t *testing.T) {
 	})
 }
 
-func TestNamesThatAreNotConfiguredAreNotKnown(t *testing.T) {
+func TestLabelsAreConfiguredNamesAlone(t *testing.T) {
 	w := newWorld(t)
 	w.service.Apply(&quaygen.Settings{Secrets: w.parts})
-	if !w.service.Knows("puller") || w.service.Knows("pulle") || w.service.Knows("") {
-		t.Error("Knows does not tell configured names from others")
+	for name, want := range map[string]string{"puller": "puller", "pulle": "other", "": "other"} {
+		if got := w.service.Label(name); got != want {
+			t.Errorf("the label of %q is %q", name, got)
+		}
 	}
 }

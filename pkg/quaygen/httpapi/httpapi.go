@@ -19,8 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 )
@@ -30,7 +28,7 @@ type Config struct {
 	Service      *quaygen.Service
 	Authenticate auth.Authenticator
 	Log          *slog.Logger
-	Registerer   prometheus.Registerer // nil: nothing is measured
+	Metrics      *quaygen.Metrics // nil: nothing is measured
 }
 
 // Limits of the server around the handler. ESO keeps connections open for ever and sets no time limit of its own
@@ -58,30 +56,14 @@ func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-type handler struct {
-	Config
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	inFlight prometheus.Gauge
-}
+type handler struct{ Config }
 
 // New returns the handler for callers.
 func New(config Config) http.Handler {
-	h := &handler{
-		Config: config,
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "quaygen_requests_total", Help: "Requests answered. Names that are not configured count as \"other\".",
-		}, []string{"transport", "name", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "quaygen_request_duration_seconds", Help: "From the request's headers to the answer's last byte handed over.",
-			Buckets: []float64{.0005, .001, .0025, .005, .01, .05, .1, .5, 1, 5, 10},
-		}, []string{"transport"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_requests_in_flight", Help: "Requests that are being answered; those for a robot that is being minted wait."}),
+	if config.Metrics == nil {
+		config.Metrics = quaygen.NewMetrics(nil)
 	}
-	if config.Registerer != nil {
-		config.Registerer.MustRegister(h.requests, h.seconds, h.inFlight)
-	}
-	return h
+	return &handler{config}
 }
 
 // pullSecretsPath is where pull secrets are; what follows is the name. There is no http.ServeMux on the way: it
@@ -91,20 +73,14 @@ const pullSecretsPath = "/v1/pullsecrets/"
 // ServeHTTP answers every request, and counts it.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	h.inFlight.Inc()
-	defer h.inFlight.Dec()
+	h.Metrics.Begin()
 	w.Header().Set("Cache-Control", "no-store")
 	if r.ProtoMajor == 1 && r.TLS != nil {
 		// ESO makes a connection per call where a CA is configured, and never closes it.
 		w.Header().Set("Connection", "close")
 	}
 	request, code := h.route(w, r)
-	name := "other"
-	if h.Service.Knows(request.Name) {
-		name = request.Name
-	}
-	h.requests.WithLabelValues("http", name, strconv.Itoa(code)).Inc()
-	h.seconds.WithLabelValues("http").Observe(time.Since(start).Seconds())
+	h.Metrics.End("http", h.Service.Label(request.Name), strconv.Itoa(code), time.Since(start))
 }
 
 func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen.Request, code int) {
@@ -182,20 +158,9 @@ func parse(r *http.Request) (quaygen.Request, error) {
 	return quaygen.Request{Name: name, Namespace: query.Get("namespace"), Property: query.Get("property"), Format: query.Get("format")}, nil
 }
 
-// statusOf is the one table from kinds to statuses. ESO shows its users little else, and takes 404 for "deleted upstream".
-var statusOf = map[quaygen.Kind]int{
-	quaygen.KindInternal:        http.StatusInternalServerError,
-	quaygen.KindInvalid:         http.StatusBadRequest,
-	quaygen.KindUnauthenticated: http.StatusUnauthorized,
-	quaygen.KindDenied:          http.StatusForbidden,
-	quaygen.KindUnknown:         http.StatusNotFound,
-	quaygen.KindRefused:         http.StatusFailedDependency,
-	quaygen.KindNotReady:        http.StatusServiceUnavailable,
-}
-
 func (h *handler) fail(w http.ResponseWriter, err error) int {
 	e := quaygen.AsError(err)
-	status := statusOf[e.Kind]
+	status := e.Kind.Row().HTTP
 	if e.Kind == quaygen.KindInternal && !errors.Is(err, context.Canceled) {
 		h.Log.Error("request failed", "error", err)
 	}

@@ -247,7 +247,7 @@ func TestRequestsAreCountedUnderConfiguredNamesOnly(t *testing.T) {
 		w.do("POST", target, esoToken)
 		w.do("GET", "/elsewhere", esoToken)
 		const want = `
-# HELP quaygen_requests_total Requests answered. Names that are not configured count as "other".
+# HELP quaygen_requests_total Requests answered, by HTTP status or gRPC code. Names that are not configured count as "other".
 # TYPE quaygen_requests_total counter
 quaygen_requests_total{code="200",name="puller",transport="http"} 2
 quaygen_requests_total{code="400",name="other",transport="http"} 1

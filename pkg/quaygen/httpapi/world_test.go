@@ -82,7 +82,7 @@ func newIdleWorld(t testing.TB) *world {
 	engine.Apply([]rotation.Assignment{assignment(t, client, "puller"), assignment(t, client, "partner")})
 	service.Apply(settings())
 	w.engine = engine
-	w.handler = httpapi.New(httpapi.Config{Service: service, Authenticate: auth.Chain(bearer.Authenticate), Log: log, Registerer: w.registry})
+	w.handler = httpapi.New(httpapi.Config{Service: service, Authenticate: auth.Chain(bearer.Authenticate), Log: log, Metrics: quaygen.NewMetrics(w.registry)})
 	return w
 }
 

@@ -223,6 +223,11 @@ func (e *Engine) Await(ctx context.Context, ref Ref) (*Lease, error) {
 // Statuses returns what is known of every robot, those of namespaces included, ordered by name and namespace.
 func (e *Engine) Statuses() []Status { return e.events.all() }
 
+// Status returns what is known of one robot. Unlike a request it begins nothing.
+func (e *Engine) Status(ref Ref) (Status, bool) {
+	return e.events.find(ref)
+}
+
 // all returns every chain, in no order.
 func (e *Engine) all() []*chain {
 	e.mu.RLock()

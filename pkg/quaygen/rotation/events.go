@@ -138,6 +138,17 @@ func (l *eventLog) all() []Status {
 	return l.allLocked()
 }
 
+func (l *eventLog) find(ref Ref) (Status, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.statuses {
+		if s.Name == ref.Name && s.Namespace == ref.Namespace {
+			return *s, true
+		}
+	}
+	return Status{}, false
+}
+
 func (l *eventLog) allLocked() []Status {
 	out := make([]Status, 0, len(l.statuses))
 	for _, s := range l.statuses {

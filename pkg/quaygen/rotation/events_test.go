@@ -244,7 +244,7 @@ func TestAListingAndTheEventsAfterItFitTogether(t *testing.T) {
 		for range 30 {
 			s.pass(time.Duration(rng.Int64N(int64(40 * time.Hour))))
 			if rng.IntN(3) == 0 {
-				failing = s.quay.Inject(quaytest.Fault{Operation: []string{"robot.create", "permission.set", "robot.delete"}[rng.IntN(3)], Status: 503})
+				failing = s.quay.Inject(quaytest.Fault{Operation: []string{"robot.create", "permission.put", "robot.delete"}[rng.IntN(3)], Status: 503})
 			}
 			w, _, err := e.Watch("")
 			if err != nil {

@@ -1,0 +1,69 @@
+package quaygen
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+)
+
+// Names returns the pull secrets that caller may have for namespace, sorted. The error says that the namespace is none.
+func (s *Service) Names(caller policy.Caller, namespace string) ([]string, error) {
+	if !namespaceRE.MatchString(namespace) {
+		return nil, &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(namespace))}
+	}
+	settings := s.settings.Load()
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(settings.Secrets)) {
+		if settings.Rules.Decide(caller, namespace, name).Allowed() {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// Check says whether requests of caller for namespace would be answered, without making anything: the error is that of a
+// request if all would fail. The notes are about pull secrets that are not ready, while others are.
+func (s *Service) Check(caller policy.Caller, namespace string) (notes []string, err error) {
+	names, err := s.Names(caller, namespace)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, &Error{Kind: KindDenied, Detail: fmt.Sprintf("no rule of quaygen's configuration lets this client have a pull secret for the namespace %q", clip(namespace))}
+	}
+	settings := s.settings.Load()
+	var first error
+	for _, name := range names {
+		if err := s.ready(settings.Secrets[name], namespace); err != nil {
+			if first == nil {
+				first = err
+			}
+			notes = append(notes, name+": "+AsError(err).Detail)
+		}
+	}
+	if len(notes) == len(names) {
+		return nil, first
+	}
+	return notes, nil
+}
+
+// ready says why a pull secret could not be handed out now. A namespace's robot that does not exist yet is made when it is
+// asked for, so that its absence is no reason.
+func (s *Service) ready(secret PullSecret, namespace string) error {
+	for _, part := range secret.Parts {
+		ref := rotation.Ref{Name: part.Robot}
+		if part.PerNamespace {
+			ref.Namespace = namespace
+			if _, known := s.engine.Status(ref); !known {
+				continue
+			}
+		}
+		if _, err := s.engine.Current(ref); err != nil {
+			return translate(err)
+		}
+	}
+	return nil
+}
