@@ -173,7 +173,7 @@ func (s *server) run(ctx context.Context) error {
 	scheme := "http"
 	if s.pair != nil {
 		scheme = "https"
-		api.TLSConfig = s.pair.TLSConfig()
+		api.TLSConfig = s.pair.TLSConfig(nil)
 		listener = tls.NewListener(listener, api.TLSConfig)
 	}
 

@@ -1,5 +1,5 @@
-// Package certificate serves a TLS certificate that follows its files: cert-manager and the kubelet replace them under a
-// running process.
+// Package certificate serves a TLS certificate, and checks those of clients against CAs, that follow their files:
+// cert-manager and the kubelet replace them under a running process.
 package certificate
 
 import (
@@ -72,17 +72,6 @@ func (p *Pair) reload() error {
 		}
 	}
 	return fmt.Errorf("loading the TLS certificate %s with its key %s: %w", p.certFile, p.keyFile, err)
-}
-
-// TLSConfig returns a server configuration that asks p at each handshake.
-func (p *Pair) TLSConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return p.current(time.Now())
-		},
-	}
 }
 
 func (p *Pair) current(now time.Time) (*tls.Certificate, error) {

@@ -74,7 +74,7 @@ func pair(t *testing.T, name string, ends time.Time) (cert, key []byte) {
 // shown is the name in the certificate that the next handshake gets.
 func shown(t *testing.T, p *certificate.Pair) string {
 	t.Helper()
-	c, err := p.TLSConfig().GetCertificate(&tls.ClientHelloInfo{})
+	c, err := p.TLSConfig(nil).GetCertificate(&tls.ClientHelloInfo{})
 	check(t, err)
 	leaf, err := x509.ParseCertificate(c.Certificate[0])
 	check(t, err)
