@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"sync/atomic"
 	"time"
@@ -120,12 +121,15 @@ func settings(c *config.Config) *quaygen.Settings {
 	for _, r := range c.Robots {
 		p := quaygen.Part{Robot: r.Name, Host: hosts[r.Registry], Email: r.Email, PerNamespace: r.Scope == rotation.PerNamespace}
 		parts[r.Name] = p
-		out.Secrets[r.Name] = quaygen.PullSecret{Parts: []quaygen.Part{p}}
+		out.Secrets[r.Name] = quaygen.PullSecret{Parts: []quaygen.Part{p}, Tags: map[string]string{
+			"registry": r.Registry, "organization": r.Base.Owner().Name(), "strategy": r.Strategy.String(), "scope": r.Scope.String(),
+		}}
 	}
 	for _, s := range c.PullSecrets {
-		secret := quaygen.PullSecret{}
+		secret := quaygen.PullSecret{Tags: maps.Clone(out.Secrets[s.Robots[0]].Tags)}
 		for _, name := range s.Robots {
 			secret.Parts = append(secret.Parts, parts[name])
+			maps.DeleteFunc(secret.Tags, func(tag, value string) bool { return out.Secrets[name].Tags[tag] != value })
 		}
 		out.Secrets[s.Name] = secret
 	}

@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"":                  {"rotation", "policy", "dockerconfig", "quay"},
 	"config":            {"policy", "rotation", "quay"},
 	"httpapi":           {"", "auth"},
-	"grpcapi":           {"", "auth", "proto"},
+	"grpcapi":           {"", "auth", "policy", "rotation", "proto"},
 	"controllers":       {""},
 	"quay/quaytest":     {"quay"},
 }

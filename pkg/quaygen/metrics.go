@@ -23,7 +23,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Name: "quaygen_request_duration_seconds", Help: "From the request's headers to the answer's last byte handed over. Watches are not in it, nor are rotations on demand.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .05, .1, .5, 1, 5, 10},
 		}, []string{"transport"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_requests_in_flight", Help: "Requests that are being answered; those for a robot that is being minted wait."}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_requests_in_flight", Help: "Requests that are being answered; watches, rotations on demand and requests for a robot that is being minted wait."}),
 	}
 	if registerer != nil {
 		registerer.MustRegister(m.requests, m.seconds, m.inFlight)
@@ -41,7 +41,8 @@ func (m *Metrics) End(transport, name, code string, took time.Duration) {
 	m.seconds.WithLabelValues(transport).Observe(took.Seconds())
 }
 
-// Count counts a call that is not measured in time: one that waits for what it asks for to come about.
-func (m *Metrics) Count(transport, name, code string) {
+// EndWait counts a request out whose time says nothing about us: it waited for what it asked for to come about.
+func (m *Metrics) EndWait(transport, name, code string) {
+	m.inFlight.Dec()
 	m.requests.WithLabelValues(transport, name, code).Inc()
 }

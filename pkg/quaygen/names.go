@@ -24,9 +24,38 @@ func (s *Service) Names(caller policy.Caller, namespace string) ([]string, error
 	return names, nil
 }
 
+// Tagged reports whether a pull secret has all these tags, with these values. Tags say which registry, organization,
+// strategy and scope its robots have, where all have the same.
+func (s *Service) Tagged(name string, tags map[string]string) bool {
+	has := s.settings.Load().Secrets[name].Tags
+	for key, value := range tags {
+		if v, ok := has[key]; !ok || v != value {
+			return false
+		}
+	}
+	return true
+}
+
+// Exists reports whether there is a pull secret, to a caller that may have it.
+func (s *Service) Exists(caller policy.Caller, r Request) (bool, error) {
+	settings := s.settings.Load()
+	if err := s.authorize(settings, caller, r); err != nil {
+		return false, err
+	}
+	_, ok := settings.Secrets[r.Name]
+	return ok, nil
+}
+
 // Check says whether requests of caller for namespace would be answered, without making anything: the error is that of a
-// request if all would fail. The notes are about pull secrets that are not ready, while others are.
+// request if all would fail. The notes are about pull secrets that are not ready, while others are. Without a namespace,
+// of a caller that may ask for many, all that is checked is whether some rule speaks of it.
 func (s *Service) Check(caller policy.Caller, namespace string) (notes []string, err error) {
+	if namespace == "" && caller.Namespace == "" && !caller.OperatorOnly {
+		if s.settings.Load().Rules.Decide(caller, "any", "any").Outcome == policy.NoRule {
+			return nil, &Error{Kind: KindDenied, Detail: "no rule of quaygen's configuration speaks of this client"}
+		}
+		return nil, nil
+	}
 	names, err := s.Names(caller, namespace)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/dockerconfig"
@@ -31,6 +32,26 @@ var formatKeys = map[Format][]string{
 // Formats returns the names of all formats.
 func Formats() []string {
 	return []string{string(FormatDockerConfigJSON), string(FormatBasic), string(FormatDockerCfg)}
+}
+
+// Properties returns the keys of the data of all formats, sorted.
+func Properties() []string {
+	var all []string
+	for _, keys := range formatKeys {
+		all = append(all, keys...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// FormatWith returns the format whose data has the key property; no key is in two of them.
+func FormatWith(property string) (Format, bool) {
+	for format, keys := range formatKeys {
+		if slices.Contains(keys, property) {
+			return format, true
+		}
+	}
+	return "", false
 }
 
 func parseFormat(format, property string, secret PullSecret) (Format, error) {
@@ -60,8 +81,12 @@ type renderKey struct {
 type rendering struct {
 	settings    *Settings
 	credentials []*rotation.Credential
+	name        string
+	parts       []Part // as long as credentials
+	warnings    []string
 	body        []byte
 	data        map[string]string
+	memos       sync.Map // what transports made of it, by its type; see [Memo]
 }
 
 func (r *rendering) of(leases []*rotation.Lease) bool {
@@ -94,7 +119,7 @@ func describe(c *rotation.Credential, host string) document {
 }
 
 func render(name, property string, format Format, secret PullSecret, leases []*rotation.Lease) (*rendering, error) {
-	r := &rendering{}
+	r := &rendering{name: name, parts: secret.Parts}
 	var entries []dockerconfig.Entry
 	var parts []document
 	for i, part := range secret.Parts {
@@ -120,6 +145,7 @@ func render(name, property string, format Format, secret PullSecret, leases []*r
 	if property != "" {
 		doc.Data = data[property]
 	}
+	r.warnings = doc.Warnings
 	if r.body, err = json.Marshal(doc); err != nil {
 		return nil, fmt.Errorf("rendering the pull secret %q: %w", name, err)
 	}

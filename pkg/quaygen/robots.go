@@ -29,6 +29,11 @@ func (s *Service) Robot(caller policy.Caller, ref rotation.Ref) (rotation.Status
 	return s.known(ref)
 }
 
+// MayView says whether a caller may view robots: nil, or that it is denied.
+func (s *Service) MayView(caller policy.Caller) error {
+	return s.operates(caller, policy.OperatorView, "view", rotation.Ref{})
+}
+
 // Watch follows what happens to robots, for a caller that may view them; see [rotation.Engine.Watch].
 func (s *Service) Watch(caller policy.Caller, position string) (*rotation.Watch, rotation.Restart, error) {
 	if err := s.operates(caller, policy.OperatorView, "watch", rotation.Ref{}); err != nil {

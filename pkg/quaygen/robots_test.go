@@ -179,8 +179,13 @@ func TestACheckSaysWhatARequestWouldSayAndMakesNothing(t *testing.T) {
 		if got := check("dev-shop"); got != "not allowed" {
 			t.Errorf("without a rule: %s", got)
 		}
-		if got := check(""); got != "invalid request" {
+		if got := check(""); got != "done" {
 			t.Errorf("without a namespace: %s", got)
+		}
+		for _, c := range []policy.Caller{{Name: "who"}, manager} {
+			if _, err := w.service.Check(c, ""); err == nil {
+				t.Errorf("without a namespace, %s is told that all is well", c.Name)
+			}
 		}
 		mended()
 		time.Sleep(time.Minute)

@@ -28,6 +28,7 @@ type Settings struct {
 // PullSecret is what callers ask for: one robot, or several joined.
 type PullSecret struct {
 	Parts []Part
+	Tags  map[string]string // by which it can be found; see [Service.Tagged]
 }
 
 // Part is one robot's share of a pull secret.
@@ -179,8 +180,47 @@ type Answer struct {
 // Body returns the JSON document. It must not be changed.
 func (a *Answer) Body() []byte { return a.body }
 
-// Data returns the values alone, by key, as they go into a Secret.
+// Data returns the values alone, by key, as they go into a Secret. It must not be changed.
 func (a *Answer) Data() map[string]string { return a.data }
+
+// Name is what was asked for.
+func (a *Answer) Name() string { return a.name }
+
+// Warnings is what consumers should know.
+func (a *Answer) Warnings() []string { return a.warnings }
+
+// Credential says which robot's credential an answer holds, without the token.
+type Credential struct {
+	Name       string // the robot's configured name
+	Host       string // the registry, as images name it
+	Robot      string // user name in Quay
+	Generation int64
+	MintedAt   time.Time // Quay's time
+	RefreshAt  time.Time // Quay's time when the next rotation is due; zero: none is
+}
+
+// Credentials says whose credentials the answer holds, in the order of the configuration.
+func (a *Answer) Credentials() []Credential {
+	out := make([]Credential, len(a.credentials))
+	for i, c := range a.credentials {
+		out[i] = Credential{Name: c.Name, Host: a.parts[i].Host, Robot: c.Robot.Username(), Generation: c.Generation, MintedAt: c.Created, RefreshAt: c.RefreshAt}
+	}
+	return out
+}
+
+// Memo returns what translate makes of an answer, and keeps it as long as the rendering is kept: a transport translates each
+// answer once. What it returns must not be changed.
+func Memo[T any](a *Answer, translate func(*Answer) *T) *T {
+	key := (*T)(nil) // of one type there is one translation
+	if found, ok := a.memos.Load(key); ok {
+		if kept, ok := found.(*T); ok {
+			return kept
+		}
+	}
+	fresh := translate(a)
+	a.memos.Store(key, fresh)
+	return fresh
+}
 
 // Valid reports whether the answer may still be handed out. A process that was stopped between Get and here finds that
 // it may not.

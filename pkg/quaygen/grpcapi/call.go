@@ -1,0 +1,175 @@
+package grpcapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+)
+
+// ErrorDomain is the domain of the reasons in google.rpc.ErrorInfo.
+const ErrorDomain = "quaygen.dev"
+
+// call is what is known of a call while it is answered.
+type call struct {
+	caller policy.Caller
+	name   string // of the pull secret or robot it is about, once that is known
+	waits  bool   // it takes as long as what it asks for takes
+}
+
+type callKey struct{}
+
+// of returns the call that a handler's context belongs to.
+func of(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil {
+		return &call{} // nobody; may have nothing
+	}
+	return c
+}
+
+// Services that anybody may call: they tell nothing about robots.
+var open = []string{"/grpc.health.v1.Health/", "/grpc.reflection."}
+
+func isOpen(method string) bool {
+	for _, prefix := range open {
+		if strings.HasPrefix(method, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// unary answers one call: it finds out who calls, and translates and counts what comes of it.
+func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
+	if isOpen(info.FullMethod) {
+		return handle(ctx, request)
+	}
+	c, start := &call{}, time.Now()
+	s.Metrics.Begin()
+	defer func() {
+		if p := recover(); p != nil {
+			answer, err = nil, s.panicked(p)
+		}
+		err = s.told(err)
+		if c.waits {
+			s.Metrics.EndWait("grpc", s.Service.Label(c.name), status.Code(err).String())
+			return
+		}
+		s.Metrics.End("grpc", s.Service.Label(c.name), status.Code(err).String(), time.Since(start))
+	}()
+	if c.caller, err = s.who(ctx); err != nil {
+		return nil, err
+	}
+	return handle(context.WithValue(ctx, callKey{}, c), request)
+}
+
+// stream does the same for a call whose answers are many.
+func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	if isOpen(info.FullMethod) {
+		return handle(server, stream)
+	}
+	s.Metrics.Begin()
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(p)
+		}
+		err = s.told(err)
+		s.Metrics.EndWait("grpc", s.Service.Label(""), status.Code(err).String())
+	}()
+	c := &call{}
+	if c.caller, err = s.who(stream.Context()); err != nil {
+		return err
+	}
+	return handle(server, &known{stream, context.WithValue(stream.Context(), callKey{}, c)})
+}
+
+// known is a stream whose caller is known.
+type known struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // it is how a stream hands its context to the handler
+}
+
+func (k *known) Context() context.Context { return k.ctx }
+
+func (s *Server) panicked(p any) error {
+	// The value could hold anything; where it happened is enough.
+	s.Log.Error("a call made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	return &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"}
+}
+
+// who finds out who calls, by token or by certificate.
+func (s *Server) who(ctx context.Context) (policy.Caller, error) {
+	presented, from := auth.Presented{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}, "unknown"
+	if p, ok := peer.FromContext(ctx); ok {
+		from = p.Addr.String()
+		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.VerifiedChains) > 0 {
+			presented.Certificate = info.State.VerifiedChains[0][0]
+		}
+	}
+	caller, err := s.Authenticate(presented)
+	if err != nil {
+		s.Log.Warn("caller not authenticated", "from", from, "reason", err)
+		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a client certificate or bearer token of a configured client is needed"}
+	}
+	return caller, nil
+}
+
+// codesByName translates the names in the table of errors.
+var codesByName = func() map[string]codes.Code {
+	byName := map[string]codes.Code{}
+	for _, kind := range quaygen.Kinds() {
+		var code codes.Code
+		if err := code.UnmarshalJSON([]byte(`"` + kind.Row().GRPC + `"`)); err != nil {
+			panic("internal error: " + err.Error())
+		}
+		byName[kind.Row().GRPC] = code
+	}
+	return byName
+}()
+
+// told translates an error into what the caller is told.
+func (s *Server) told(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err // of the framework, or translated already
+	}
+	if errors.Is(err, context.Canceled) {
+		return status.FromContextError(err).Err() // the caller went away
+	}
+	e := quaygen.AsError(err)
+	if e.Kind == quaygen.KindUnfinished && s.drained.Err() != nil {
+		e = &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "this server ends; " + e.Detail, RetryAfter: time.Second}
+	}
+	if e.Kind == quaygen.KindInternal {
+		s.Log.Error("call failed", "error", err)
+	}
+	row := e.Kind.Row()
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: row.Reason, Domain: ErrorDomain}}
+	if e.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+	}
+	st := status.New(codesByName[row.GRPC], e.Detail)
+	if detailed, err := st.WithDetails(details...); err == nil {
+		st = detailed
+	}
+	return st.Err()
+}

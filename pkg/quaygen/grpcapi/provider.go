@@ -1,0 +1,191 @@
+package grpcapi
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	providerv1 "github.com/quaygen/quaygen/proto/externalsecrets/provider/v1"
+)
+
+// provider answers for stores of the External Secrets Operator (ESO) whose runtimeRef leads here. ESO shows code and message of an error in
+// the ExternalSecret's event, so messages are written for whoever reads them there. On NotFound it may delete the Secret.
+//
+// What a store's providerRef names is not looked at, but for its namespace.
+type provider struct {
+	providerv1.UnsafeSecretStoreProviderServer
+	*Server
+}
+
+// clusterStore is the one kind of store whose reference may name another namespace than the caller's.
+const clusterStore = "ClusterSecretStore"
+
+// own refuses a namespaced store's reference to another namespace: without its admission webhook ESO passes it on.
+func own(ref *providerv1.ProviderReference, namespace string) error {
+	if ref.GetStoreRefKind() != clusterStore && ref.GetNamespace() != "" && ref.GetNamespace() != namespace {
+		return &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a SecretStore may refer to its own namespace only; its providerRef names %q", clip(ref.GetNamespace()))}
+	}
+	return nil
+}
+
+// get finds a pull secret. The property says which value is meant, and with it the format; none means the default format.
+func (s *provider) get(ctx context.Context, ref *providerv1.ProviderReference, remote *providerv1.ExternalSecretDataRemoteRef, namespace string) (*quaygen.Answer, error) {
+	c := of(ctx)
+	c.name = remote.GetKey()
+	if err := own(ref, namespace); err != nil {
+		return nil, err
+	}
+	format, err := formatOf(remote.GetProperty())
+	if err != nil {
+		return nil, err
+	}
+	return s.Service.Get(ctx, c.caller, quaygen.Request{Name: remote.GetKey(), Namespace: namespace, Format: string(format)})
+}
+
+// formatOf returns the format whose data has the property.
+func formatOf(property string) (quaygen.Format, error) {
+	if property == "" {
+		return quaygen.FormatDockerConfigJSON, nil
+	}
+	format, ok := quaygen.FormatWith(property)
+	if !ok {
+		return "", invalid("a pull secret has no property %q; it has %s", clip(property), strings.Join(quaygen.Properties(), ", "))
+	}
+	return format, nil
+}
+
+// GetSecret returns one value: that of the property, .dockerconfigjson if there is none.
+func (s *provider) GetSecret(ctx context.Context, r *providerv1.GetSecretRequest) (*providerv1.GetSecretResponse, error) {
+	answer, err := s.get(ctx, r.GetProviderRef(), r.GetRemoteRef(), r.GetSourceNamespace())
+	if err != nil {
+		return nil, err
+	}
+	property := r.GetRemoteRef().GetProperty()
+	if property == "" {
+		property = ".dockerconfigjson"
+	}
+	response := &providerv1.GetSecretResponse{Value: []byte(answer.Data()[property])}
+	if !answer.Valid() { // the last thing before the credential leaves
+		return nil, quaygen.ErrExpired(answer.Name())
+	}
+	return response, nil
+}
+
+// GetSecretMap returns all values of a format; with a property that one alone.
+func (s *provider) GetSecretMap(ctx context.Context, r *providerv1.GetSecretMapRequest) (*providerv1.GetSecretMapResponse, error) {
+	answer, err := s.get(ctx, r.GetProviderRef(), r.GetRemoteRef(), r.GetSourceNamespace())
+	if err != nil {
+		return nil, err
+	}
+	data := bytesOf(answer.Data())
+	if property := r.GetRemoteRef().GetProperty(); property != "" {
+		data = map[string][]byte{property: data[property]}
+	}
+	if !answer.Valid() {
+		return nil, quaygen.ErrExpired(answer.Name())
+	}
+	return &providerv1.GetSecretMapResponse{Secrets: data}, nil
+}
+
+// maxPattern bounds the length of a pattern to find names with.
+const maxPattern = 256
+
+// GetAllSecrets returns the .dockerconfigjson of each pull secret that the caller may have for the namespace and whose name and
+// tags fit, by name. One that is not ready fails the call: ESO would take a missing one for one that was deleted.
+func (s *provider) GetAllSecrets(ctx context.Context, r *providerv1.GetAllSecretsRequest) (*providerv1.GetAllSecretsResponse, error) {
+	c, namespace, find := of(ctx), r.GetSourceNamespace(), r.GetFind()
+	if err := own(r.GetProviderRef(), namespace); err != nil {
+		return nil, err
+	}
+	names, err := s.Service.Names(c.caller, namespace)
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := namePattern(find)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return !pattern.MatchString(name) || !strings.HasPrefix(name, find.GetPath()) || !s.Service.Tagged(name, find.GetTags())
+	})
+	var answers []*quaygen.Answer
+	response := &providerv1.GetAllSecretsResponse{Secrets: map[string][]byte{}}
+	for _, name := range names {
+		answer, err := s.Service.Get(ctx, c.caller, quaygen.Request{Name: name, Namespace: namespace})
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, answer)
+		response.Secrets[name] = []byte(answer.Data()[".dockerconfigjson"])
+	}
+	for _, answer := range answers {
+		if !answer.Valid() {
+			return nil, quaygen.ErrExpired(answer.Name())
+		}
+	}
+	return response, nil
+}
+
+func namePattern(find *providerv1.ExternalSecretFind) (*regexp.Regexp, error) {
+	text := find.GetName().GetRegexp()
+	if len(text) > maxPattern {
+		return nil, invalid("find.name.regexp is longer than %d characters", maxPattern)
+	}
+	pattern, err := regexp.Compile(text)
+	if err != nil {
+		return nil, invalid("find.name.regexp: %v", err)
+	}
+	return pattern, nil
+}
+
+// SecretExists reports whether there is a pull secret of that name; whether it is ready does not matter.
+func (s *provider) SecretExists(ctx context.Context, r *providerv1.SecretExistsRequest) (*providerv1.SecretExistsResponse, error) {
+	c, namespace, key := of(ctx), r.GetSourceNamespace(), r.GetRemoteRef().GetRemoteKey()
+	c.name = key
+	if err := own(r.GetProviderRef(), namespace); err != nil {
+		return nil, err
+	}
+	exists, err := s.Service.Exists(c.caller, quaygen.Request{Name: key, Namespace: namespace})
+	if err != nil {
+		return nil, err
+	}
+	return &providerv1.SecretExistsResponse{Exists: exists}, nil
+}
+
+// Validate says whether requests from the namespace would be answered, and why not. Of a cluster-wide store ESO names no namespace; then
+// what can be said is whether the client may have anything at all.
+func (s *provider) Validate(ctx context.Context, r *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
+	notes, err := []string(nil), own(r.GetProviderRef(), r.GetSourceNamespace())
+	if err == nil {
+		notes, err = s.Service.Check(of(ctx).caller, r.GetSourceNamespace())
+	}
+	if err != nil {
+		return &providerv1.ValidateResponse{Error: quaygen.AsError(err).Detail}, nil
+	}
+	return &providerv1.ValidateResponse{Valid: true, Warnings: notes}, nil
+}
+
+// Capabilities says that pull secrets are read, not written.
+func (s *provider) Capabilities(context.Context, *providerv1.CapabilitiesRequest) (*providerv1.CapabilitiesResponse, error) {
+	return &providerv1.CapabilitiesResponse{Capabilities: providerv1.SecretStoreCapabilities_READ_ONLY}, nil
+}
+
+// PushSecret is not offered.
+func (s *provider) PushSecret(context.Context, *providerv1.PushSecretRequest) (*providerv1.PushSecretResponse, error) {
+	return nil, &quaygen.Error{Kind: quaygen.KindUnsupported, Detail: "quaygen makes its credentials itself; nothing can be pushed to it"}
+}
+
+// DeleteSecret is not offered.
+func (s *provider) DeleteSecret(context.Context, *providerv1.DeleteSecretRequest) (*providerv1.DeleteSecretResponse, error) {
+	return nil, &quaygen.Error{Kind: quaygen.KindUnsupported, Detail: "pull secrets are what quaygen's configuration says; they cannot be deleted from here"}
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "..."
+	}
+	return s
+}
