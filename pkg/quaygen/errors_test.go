@@ -2,12 +2,15 @@ package quaygen_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 )
 
-// The table as documented (docs/api.md). Where two kinds share a status or code, the reason tells them apart.
+// Where two kinds share a status or code, the reason tells them apart.
 func TestEveryKindOfErrorHasItsRow(t *testing.T) {
 	want := []struct {
 		kind   quaygen.Kind
@@ -56,5 +59,22 @@ func TestEveryKindOfErrorHasItsRow(t *testing.T) {
 	}
 	if quaygen.AsError(errors.New("boom")).Kind != quaygen.KindInternal {
 		t.Error("an unknown error is not an internal one")
+	}
+}
+
+func TestTheDocumentsTableOfErrorsIsTheTable(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range quaygen.Kinds() {
+		r := kind.Row()
+		row := fmt.Sprintf("| `%s` | %d | `%s` | %d |\n", r.Reason, r.HTTP, r.GRPC, r.Exit)
+		if !strings.Contains(string(doc), row) {
+			t.Errorf("docs/api.md has no row for %v that ends with %s", kind, row)
+		}
+	}
+	if rows := strings.Count(string(doc), "` | 1 |\n") + strings.Count(string(doc), "` | 2 |\n") + strings.Count(string(doc), "` | 3 |\n") + strings.Count(string(doc), "` | 4 |\n"); rows != len(quaygen.Kinds()) {
+		t.Errorf("docs/api.md has %d rows of errors for %d kinds", rows, len(quaygen.Kinds()))
 	}
 }
