@@ -145,14 +145,31 @@ func (a *authenticator) Authenticate(p auth.Presented) (policy.Caller, error) {
 	return (*a.current.Load())(p)
 }
 
-func bearers(c *config.Config) (auth.Authenticator, error) {
-	var clients []auth.BearerClient
+// authenticators knows the clients by their tokens and certificates.
+func authenticators(c *config.Config) (auth.Authenticator, error) {
+	var tokens []auth.BearerClient
+	var certificates []auth.CertificateClient
 	for _, client := range c.Clients {
-		clients = append(clients, auth.BearerClient{Name: client.Name, Namespace: client.Namespace, TokenFile: client.BearerTokenFile})
+		if client.BearerTokenFile != "" {
+			tokens = append(tokens, auth.BearerClient{
+				Name: client.Name, Namespace: client.Namespace, TokenFile: client.BearerTokenFile,
+				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
+			})
+		}
+		if like := client.Certificate; !like.IsZero() {
+			certificates = append(certificates, auth.CertificateClient{
+				Name: client.Name, Namespace: client.Namespace, CommonName: like.CommonName, DNSNames: like.DNSNames, URIs: like.URIs,
+				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
+			})
+		}
 	}
-	bearer, err := auth.Bearer(clients)
+	byToken, err := auth.Bearer(tokens)
 	if err != nil {
 		return nil, err
 	}
-	return auth.Chain(bearer.Authenticate), nil
+	byCertificate, err := auth.Certificates(certificates)
+	if err != nil {
+		return nil, err
+	}
+	return auth.Agreed(byToken.Authenticate, byCertificate.Authenticate), nil
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,7 +20,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
-	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
@@ -78,11 +79,13 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 
 // server is everything that one generator serve consists of.
 type server struct {
-	log      *slog.Logger
-	path     string
-	started  *config.Config // what the process started with
-	listen   config.Server  // listeners and certificates: fixed until restart
-	pair     *certificate.Pair
+	log     *slog.Logger
+	path    string
+	started *config.Config // what the process started with
+	listen  config.Server  // listeners and certificates: fixed until restart
+
+	identities map[string]*identity // by listener, http and grpc; none for one that serves plaintext
+
 	registry *prometheus.Registry
 	engine   *rotation.Engine
 	service  *quaygen.Service
@@ -101,23 +104,33 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, store ledger.S
 	s.registry.MustRegister(s.reloaded)
 	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder()})
 	s.service = quaygen.New(s.engine, log)
-	if cert := cfg.Server.TLS.CertFile; cert != "" {
-		pair, err := certificate.Load(cert, cfg.Server.TLS.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		s.pair = pair
-		s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "quaygen_certificate_expiry_timestamp_seconds", Help: "When the TLS certificate in use ends.",
-		}, func() float64 {
-			notAfter, _ := pair.Status()
-			return float64(notAfter.Unix())
-		}))
+	if err := s.loadIdentities(); err != nil {
+		return nil, err
 	}
 	if err := s.apply(cfg); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// loadIdentities reads what the listeners show. Two that show the same each follow the files by themselves.
+func (s *server) loadIdentities() error {
+	s.identities = make(map[string]*identity)
+	files := map[string]config.TLS{"http": s.started.Server.TLS}
+	if s.started.Server.GRPC.Enabled {
+		files["grpc"] = s.started.Server.GRPCTLS()
+	}
+	for listener, names := range files {
+		identity, err := loadIdentity(names)
+		if err != nil {
+			return err
+		}
+		if identity != nil {
+			identity.register(s.registry, listener)
+			s.identities[listener] = identity
+		}
+	}
+	return nil
 }
 
 // apply builds all that a configuration asks for, and only then puts it to use.
@@ -126,7 +139,7 @@ func (s *server) apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	authenticate, err := bearers(cfg)
+	authenticate, err := authenticators(cfg)
 	if err != nil {
 		return err
 	}
@@ -171,9 +184,9 @@ func (s *server) run(ctx context.Context) error {
 	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: quaygen.NewMetrics(s.registry)}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks), s.log)
 	scheme := "http"
-	if s.pair != nil {
+	if identity := s.identities["http"]; identity != nil {
 		scheme = "https"
-		api.TLSConfig = s.pair.TLSConfig(nil)
+		api.TLSConfig = identity.config()
 		listener = tls.NewListener(listener, api.TLSConfig)
 	}
 
@@ -227,12 +240,8 @@ func (s *server) checks() []httpapi.Check {
 	if err := s.loadErr.Load(); err != nil {
 		checks[0].Note = "the file as it is now is not valid, an earlier one is in use: " + firstLine(*err)
 	}
-	if s.pair != nil {
-		c := httpapi.Check{Name: "certificate"}
-		if _, err := s.pair.Status(); err != nil {
-			c.Note = "an earlier one is in use: " + firstLine(err)
-		}
-		checks = append(checks, c)
+	for _, listener := range slices.Sorted(maps.Keys(s.identities)) {
+		checks = append(checks, s.identities[listener].checks(listener)...)
 	}
 	for _, h := range s.engine.Health() {
 		c := httpapi.Check{Name: "quay/" + h.Registry + "/" + h.Owner.Name()}

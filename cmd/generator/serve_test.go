@@ -254,8 +254,14 @@ func (p *process) askOver(base, token string) (status int, body, certificate str
 	return status, body, certificate
 }
 
-// fetch returns status 0 where there was no answer.
+// fetch asks with a token, or without one, as somebody who may have no credential then. It returns status 0 where there was no answer.
 func (p *process) fetch(client *http.Client, target, token string) (status int, body string) {
+	p.t.Helper()
+	return p.fetchAs(client, target, token, token != "")
+}
+
+// fetchAs is fetch for somebody who may have a credential, or not, whatever the token.
+func (p *process) fetchAs(client *http.Client, target, token string, entitled bool) (status int, body string) {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, target, nil)
 	if err != nil {
@@ -273,7 +279,7 @@ func (p *process) fetch(client *http.Client, target, token string) (status int, 
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if response.StatusCode != http.StatusOK || token == "" {
+	if response.StatusCode != http.StatusOK || !entitled {
 		p.mu.Lock()
 		p.said = append(p.said, string(content))
 		p.mu.Unlock()

@@ -38,6 +38,12 @@ func LoadAuthority(file string) (*Authority, error) {
 	return a, nil
 }
 
+// CheckAuthority says what keeps the content of a file from being used by [LoadAuthority], nil if nothing does.
+func CheckAuthority(content []byte) error {
+	_, _, err := parseBundle(content)
+	return err
+}
+
 // Status returns when the last CA certificate in use ends, and why a newer file is not in use, if so.
 func (a *Authority) Status() (notAfter time.Time, err error) {
 	a.mu.Lock()

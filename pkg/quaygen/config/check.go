@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net"
 	"net/url"
 	"regexp"
@@ -21,7 +20,7 @@ func (d *decoder) check(c *Config) {
 	d.checkPullSecrets(c, robots)
 	clients := d.checkClients(c)
 	d.checkRules(c, clients, names)
-	d.checkServer(c.Server)
+	d.checkServer(c)
 	d.checkBudget(c)
 }
 
@@ -184,38 +183,23 @@ func (d *decoder) checkPullSecrets(c *Config, robots *index) {
 	}
 }
 
-func (d *decoder) checkClients(c *Config) *index {
-	clients := newIndex("clients")
-	tokens := make(map[string]int)
-	for i, client := range c.Clients {
-		path := item("clients", i)
-		clients.add(d, path, client.Name)
-		if client.BearerTokenFile == "" {
-			continue
-		}
-		if j, taken := tokens[client.BearerTokenFile]; taken {
-			d.fail(path+".bearerTokenFile", "is the file of clients[%d] already: nobody could tell the two apart; give each a token of its own", j)
-			continue
-		}
-		tokens[client.BearerTokenFile] = i
-	}
-	if len(c.Clients) == 0 {
-		d.warn("clients", "there are none: nobody will be able to ask for anything")
-	}
-	return clients
-}
-
 var (
 	wildNamespace = regexp.MustCompile(`\A[a-z0-9*](?:[a-z0-9*-]{0,61}[a-z0-9*])?\z`)
 	wildName      = regexp.MustCompile(`\A[a-z0-9*][a-z0-9*._-]{0,252}\z`)
 )
 
 func (d *decoder) checkRules(c *Config, clients, names *index) {
-	named := make(map[string]bool)
+	named, only := make(map[string]bool), make(map[string]bool)
+	for _, client := range c.Clients {
+		only[client.Name] = client.OperatorOnly && client.Name != ""
+	}
 	for i, rule := range c.Rules {
 		path := item("rules", i)
 		for j, pattern := range rule.Clients {
 			d.checkPattern(item(path+".clients", j), pattern, clients, named)
+			if only[pattern] {
+				d.fail(item(path+".clients", j), "%q is an operator only, and no rule gives it a pull secret; write namespaceFrom or namespace for the client, or remove it here", clip(pattern))
+			}
 		}
 		for j, pattern := range rule.Names {
 			d.checkPattern(item(path+".names", j), pattern, names, nil)
@@ -231,9 +215,7 @@ func (d *decoder) checkRules(c *Config, clients, names *index) {
 		return
 	}
 	for i, client := range c.Clients {
-		if client.Name != "" && !named[client.Name] {
-			d.warn(item("clients", i), "no rule names %q: it will be denied everything", clip(client.Name))
-		}
+		d.checkNamed(item("clients", i), client, named[client.Name])
 	}
 }
 
@@ -264,31 +246,4 @@ func (d *decoder) checkPattern(path, pattern string, x *index, named map[string]
 	if !matched {
 		d.warn(path, "%q matches none of the %s", clip(pattern), x.what)
 	}
-}
-
-func (d *decoder) checkServer(s Server) {
-	_, port, _ := net.SplitHostPort(s.HTTP.Listen)
-	if d.written("server.tls.certFile") || d.written("server.tls.keyFile") {
-		if s.HTTP.AllowPlaintext {
-			d.warn("server.http.allowPlaintext", "has no effect: server.tls is set, and plaintext is not served; remove it")
-		}
-	} else if err := s.Check(); err != nil {
-		d.fail("server.http.listen", "%v", err)
-	}
-	if s.HTTP.Listen == s.Admin.Listen && port != "0" {
-		d.fail("server.admin.listen", "%s is the address of server.http already; choose another port", s.Admin.Listen)
-	}
-}
-
-// Check returns an error that says what to write if s would serve credentials in plaintext to the network without
-// that having been allowed. Whoever replaces HTTP.Listen by something that is not in the file checks again.
-func (s Server) Check() error {
-	host, port, err := net.SplitHostPort(s.HTTP.Listen)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%q is not host:port: %w", s.HTTP.Listen, err)
-	case s.TLS != TLS{}, s.HTTP.AllowPlaintext, loopback(host):
-		return nil
-	}
-	return fmt.Errorf("%s would serve credentials in plaintext to the network: write server.tls.certFile and keyFile, or listen on 127.0.0.1:%s, or, where something in front does TLS, write allowPlaintext: true", s.HTTP.Listen, port)
 }

@@ -68,13 +68,6 @@ type PullSecret struct {
 	Robots []string // names of Robots, at least one
 }
 
-// Client is a caller with a bearer token.
-type Client struct {
-	Name            string
-	BearerTokenFile string
-	Namespace       string // the one the client is confined to; empty: it says in each request whom it asks for
-}
-
 // Ledger is where is kept when robots with the strategy regenerate were rotated. At most one field is set; the zero Ledger
 // is right where there are no such robots. Changes need a restart.
 type Ledger struct {
@@ -85,30 +78,6 @@ type Ledger struct {
 // LedgerKube keeps the ledger in a cluster, one Lease a robot.
 type LedgerKube struct {
 	Namespace string // of the Leases; empty: the ledger is not kept in Kubernetes
-}
-
-// Server is where and how the service listens. Changes need a restart.
-type Server struct {
-	HTTP  HTTP
-	Admin Admin
-	TLS   TLS
-}
-
-// HTTP is the listener for callers.
-type HTTP struct {
-	Listen         string // host:port; default ":8443"
-	AllowPlaintext bool   // serve without TLS beyond the loopback interface
-}
-
-// Admin is the listener for probes, metrics and the status page: plain HTTP without authentication, without secrets.
-type Admin struct {
-	Listen string // host:port; default "127.0.0.1:9090"
-}
-
-// TLS names the server's certificate. Both files are set, or neither for plaintext.
-type TLS struct {
-	CertFile string // PEM, leaf first
-	KeyFile  string // PEM
 }
 
 // Warnings returns what is valid but probably not meant, in the order of the file's lines.

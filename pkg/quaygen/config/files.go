@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
 	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
 
@@ -21,6 +22,7 @@ const (
 	tokenFile       fileKind = iota + 1 // Quay's
 	clientTokenFile                     // ours
 	certificates
+	clientCAs
 	privateKey
 )
 
@@ -94,13 +96,14 @@ func (d *decoder) checkFiles() {
 			clients[token.Reveal()] = ref
 		}
 	}
-	const certPath, keyPath = "server.tls.certFile", "server.tls.keyFile"
-	cert, key := content[certPath], content[keyPath]
-	if cert == nil || key == nil {
-		return
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		d.fail(keyPath, "is not the key of %s: %v", certPath, err)
+	for _, path := range []string{"server.tls", "server.grpc.tls"} {
+		cert, key := content[path+".certFile"], content[path+".keyFile"]
+		if cert == nil || key == nil {
+			continue
+		}
+		if _, err := tls.X509KeyPair(cert, key); err != nil {
+			d.fail(path+".keyFile", "is not the key of %s.certFile: %v", path, err)
+		}
 	}
 }
 
@@ -156,6 +159,10 @@ func contentFault(kind fileKind, data []byte) string {
 		return "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
 	case kind == privateKey && !bytes.Contains(data, []byte("PRIVATE KEY-----")):
 		return "holds no private key in PEM form (-----BEGIN ... PRIVATE KEY-----)"
+	case kind == clientCAs:
+		if err := certificate.CheckAuthority(data); err != nil {
+			return "cannot be used: " + err.Error()
+		}
 	}
 	return ""
 }

@@ -25,14 +25,14 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 )
 
-// keyPair makes a certificate and its key.
+// keyPair makes the certificate of a CA and its key.
 func keyPair(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
@@ -52,9 +52,11 @@ registries:
 - {name: quay, url: "https://quay.io", tokenFile: ./token, caFile: ./tls.crt}
 robots:
 - {name: a, registry: quay, organization: myorg, robot: puller, permissions: {repositories: [{name: app}]}}
-server: {tls: {certFile: ./tls.crt, keyFile: ./tls.key}}
+server:
+  tls: {certFile: ./tls.crt, keyFile: ./tls.key, clientCAFile: ./ca.crt}
+  grpc: {tls: {certFile: ./grpc.crt, keyFile: ./grpc.key, clientCAFile: ./ca.crt}}
 clients:
-- {name: eso, bearerTokenFile: ./eso, namespaceFrom: request}
+- {name: eso, bearerTokenFile: ./eso, certificate: {commonName: eso}, namespaceFrom: request}
 - {name: team, bearerTokenFile: ./team, namespace: team}
 rules: [{clients: [eso, team], namespaces: ["*"], names: [a]}]
 `
@@ -66,6 +68,11 @@ func TestLoadLooksAtTheFilesItNames(t *testing.T) {
 		{"", "", ""},
 		{"tls.key", otherKey, "server.tls.keyFile: is not the key of server.tls.certFile: "},
 		{"tls.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "server.tls.keyFile: is not the key of server.tls.certFile: "},
+		{"grpc.key", otherKey, "server.grpc.tls.keyFile: is not the key of server.grpc.tls.certFile: "},
+		{"grpc.crt", "AAAA", "server.grpc.tls.certFile: \"DIR/grpc.crt\" holds no certificate"},
+		{"ca.crt", "AAAA", "server.tls.clientCAFile: \"DIR/ca.crt\" cannot be used: it holds no certificate in PEM form"},
+		{"ca.crt", cert + key, "server.grpc.tls.clientCAFile: \"DIR/ca.crt\" cannot be used: its PEM block 2 is of type \"PRIVATE KEY\", not CERTIFICATE"},
+		{"ca.crt", cert[:len(cert)/2], "server.tls.clientCAFile: \"DIR/ca.crt\" cannot be used: what follows its PEM block 0 is cut off or no PEM"},
 		{"tls.crt", key, "server.tls.certFile: \"DIR/tls.crt\" holds no certificate"},
 		{"token", " \n", "registries[0].tokenFile: \"DIR/token\" is empty"},
 		{"token", strings.Repeat("x", 1<<20+1), "registries[0].tokenFile: \"DIR/token\" is larger than a mebibyte"},
@@ -77,6 +84,9 @@ func TestLoadLooksAtTheFilesItNames(t *testing.T) {
 			in := newInstallation(t)
 			in.write("tls.crt", cert)
 			in.write("tls.key", key)
+			in.write("grpc.crt", cert)
+			in.write("grpc.key", key)
+			in.write("ca.crt", cert)
 			in.write("eso", "eso-token-AAAA-0123456789")
 			in.write("team", "team-token-AAAA-0123456789")
 			if c.file != "" {
@@ -203,20 +213,40 @@ func TestProblemsAsJSON(t *testing.T) {
 }
 
 func TestAListenerFromElsewhereIsCheckedForPlaintextToo(t *testing.T) {
+	tls := config.TLS{CertFile: "/c", KeyFile: "/k"}
+	http := config.HTTP{Listen: "127.0.0.1:1"}
 	for listen, ok := range map[string]bool{"127.0.0.1:80": true, "[::1]:80": true, "localhost:80": true, "[::ffff:127.0.0.1]:80": true,
 		":80": false, "0.0.0.0:80": false, "10.0.0.1:80": false, "[::]:80": false, "localhost.example.com:80": false, "127.0.0.1": false} {
-		plain := config.Server{HTTP: config.HTTP{Listen: listen}}
-		if err := plain.Check(); (err == nil) != ok {
-			t.Errorf("%s: %v", listen, err)
-		}
-		if _, _, err := net.SplitHostPort(listen); err != nil {
-			continue
-		}
-		for _, s := range []config.Server{{HTTP: config.HTTP{Listen: listen, AllowPlaintext: true}}, {HTTP: plain.HTTP, TLS: config.TLS{CertFile: "/c", KeyFile: "/k"}}} {
-			if err := s.Check(); err != nil {
-				t.Errorf("%+v: %v", s, err)
+		_, _, malformed := net.SplitHostPort(listen)
+		for _, c := range []struct {
+			server config.Server
+			ok     bool
+		}{
+			{config.Server{HTTP: config.HTTP{Listen: listen}}, ok},
+			{config.Server{HTTP: config.HTTP{Listen: listen, AllowPlaintext: true}}, malformed == nil},
+			{config.Server{HTTP: config.HTTP{Listen: listen}, TLS: tls}, malformed == nil},
+			{config.Server{HTTP: config.HTTP{Listen: listen}, GRPC: config.GRPC{Enabled: true, Listen: "127.0.0.1:1", TLS: tls}}, ok},
+			{config.Server{HTTP: http, GRPC: config.GRPC{Enabled: true, Listen: listen}}, ok},
+			{config.Server{HTTP: http, GRPC: config.GRPC{Listen: listen}}, true}, // it does not listen
+			{config.Server{HTTP: http, GRPC: config.GRPC{Enabled: true, Listen: listen, AllowPlaintext: true}}, malformed == nil},
+			{config.Server{HTTP: http, GRPC: config.GRPC{Enabled: true, Listen: listen, TLS: tls}}, malformed == nil},
+			{config.Server{HTTP: http, GRPC: config.GRPC{Enabled: true, Listen: listen}, TLS: tls}, malformed == nil},
+		} {
+			if err := c.server.Check(); (err == nil) != c.ok {
+				t.Errorf("%+v: %v", c.server, err)
 			}
 		}
+	}
+}
+
+func TestGRPCUsesTheTLSOfItsOwnAsAWhole(t *testing.T) {
+	common := config.TLS{CertFile: "/c", KeyFile: "/k", ClientCAFile: "/ca"}
+	own := config.TLS{CertFile: "/grpc/c", KeyFile: "/grpc/k"}
+	if got := (config.Server{TLS: common}).GRPCTLS(); got != common {
+		t.Errorf("%+v", got)
+	}
+	if got := (config.Server{TLS: common, GRPC: config.GRPC{Enabled: true, TLS: own}}).GRPCTLS(); got != own {
+		t.Errorf("%+v", got)
 	}
 }
 

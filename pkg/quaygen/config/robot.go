@@ -23,6 +23,7 @@ const (
 	defaultQPS        = 5.0
 	defaultBurst      = 10
 	defaultListen     = ":8443"
+	defaultGRPC       = ":9443"
 	defaultAdmin      = "127.0.0.1:9090"
 )
 

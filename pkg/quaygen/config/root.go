@@ -1,13 +1,10 @@
 package config
 
 import (
-	"net"
 	"net/mail"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
@@ -155,11 +152,6 @@ func (d *decoder) host(v value, registryURL string) string {
 	return s
 }
 
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
-}
-
 func (d *decoder) pullSecret(v value) PullSecret {
 	o := v.object()
 	defer o.end()
@@ -190,25 +182,6 @@ func unique(items []value, read func(value) string) []string {
 	return all
 }
 
-func (d *decoder) client(v value) Client {
-	o := v.object()
-	defer o.end()
-	c := Client{
-		Name:            o.require("name", "the name by which rules refer to this client").name(),
-		BearerTokenFile: o.require("bearerTokenFile", "the path of a file that holds the client's token").file(clientTokenFile),
-	}
-	from, fixed := o.get("namespaceFrom"), o.get("namespace")
-	from.oneOf("", "request")
-	c.Namespace = fixed.matching(namespaceRE, namespaceRule)
-	switch {
-	case from.written() && fixed.written():
-		from.fail("the client's namespace is fixed by the key namespace; remove one of the two")
-	case o.entries != nil && !from.written() && !fixed.written():
-		from.fail("is missing; write namespaceFrom: request for a client that asks for many namespaces, or namespace: NAME for one that is confined to its own")
-	}
-	return c
-}
-
 func (d *decoder) rule(v value) policy.Rule {
 	o := v.object()
 	defer o.end()
@@ -217,49 +190,6 @@ func (d *decoder) rule(v value) policy.Rule {
 		Namespaces: d.names(o.require("namespaces", "names of namespaces, with * for any run of characters"), "namespace"),
 		Names:      d.names(o.require("names", "the names of robots and pull secrets, or \"*\""), "name"),
 	}
-}
-
-func (d *decoder) server(v value) Server {
-	o := v.object()
-	defer o.end()
-	http, admin, tls := o.get("http").object(), o.get("admin").object(), o.get("tls").object()
-	defer http.end()
-	defer admin.end()
-	defer tls.end()
-	s := Server{
-		HTTP:  HTTP{Listen: d.listen(http.get("listen"), defaultListen), AllowPlaintext: http.get("allowPlaintext").boolean()},
-		Admin: Admin{Listen: d.listen(admin.get("listen"), defaultAdmin)},
-	}
-	cert, key := tls.get("certFile"), tls.get("keyFile")
-	s.TLS = TLS{CertFile: cert.file(certificates), KeyFile: key.file(privateKey)}
-	switch {
-	case cert.written() && !key.written():
-		key.fail("is missing; a certificate needs its key")
-	case key.written() && !cert.written():
-		cert.fail("is missing; a key needs its certificate")
-	}
-	return s
-}
-
-func (d *decoder) listen(v value, fallback string) string {
-	s := v.str()
-	if s == "" {
-		return fallback
-	}
-	host, port, err := net.SplitHostPort(s)
-	n, portErr := strconv.ParseUint(port, 10, 16)
-	_, ipErr := netip.ParseAddr(host)
-	switch {
-	case err != nil:
-		v.fail("%q is not host:port; write for example %q or \"127.0.0.1:8443\"", clip(s), fallback)
-	case portErr != nil || strconv.FormatUint(n, 10) != port:
-		v.fail("%q has no valid port; write a number of 0 (any free one) to 65535 after the colon", clip(s))
-	case host != "" && ipErr != nil && !hostRE.MatchString(host):
-		v.fail("%q has no valid host before the colon", clip(s))
-	default:
-		return s
-	}
-	return fallback
 }
 
 // email reads an address that pull secrets carry. Registries ignore it; it only must not break the JSON's readers.

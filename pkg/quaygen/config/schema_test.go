@@ -63,7 +63,7 @@ func TestGoodFixturesFitTheSchema(t *testing.T) {
 		}
 	}
 	// What needs no look at anything else is seen by the schema as well.
-	for _, name := range []string{"durations", "names", "server", "missing", "empty-robots", "version"} {
+	for _, name := range []string{"clients", "durations", "names", "server", "missing", "empty-robots", "version"} {
 		if validate("testdata/"+name+".bad.yaml") == nil {
 			t.Errorf("%s.bad.yaml fits the schema", name)
 		}
@@ -202,6 +202,9 @@ func requireProblem(t *testing.T, path, key string) {
 func TestSchemaDescribesEveryKeyAndItsDefaultsAreTheReaders(t *testing.T) {
 	base := document(t, "testdata/minimal.good.yaml")
 	explicit := document(t, "testdata/minimal.good.yaml")
+	for _, document := range []map[string]any{base, explicit} {
+		put(t, document, "server.grpc", map[string]any{}) // which means something by itself; its defaults count only then
+	}
 	defaults := 0
 	walkSchema(t, func(path string, o schemaObject) {
 		if o.Description == "" && !strings.HasSuffix(path, "]") {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -79,17 +80,26 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 		Ledger:      config.Ledger{Kubernetes: config.LedgerKube{Namespace: "quaygen"}},
 		PullSecrets: []config.PullSecret{{Name: "everything", Robots: []string{"prod-puller", "partner-puller"}}},
 		Clients: []config.Client{
-			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso"},
+			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso", Certificate: config.Certificate{
+				CommonName: "external-secrets-controller", DNSNames: []string{"external-secrets.example.com"},
+				URIs: []string{"spiffe://cluster.local/ns/external-secrets/sa/external-secrets"},
+			}},
 			{Name: "team-a", BearerTokenFile: "/var/run/secrets/quaygen/clients/team-a", Namespace: "team-a"},
+			{Name: "dashboard", BearerTokenFile: "/var/run/secrets/quaygen/clients/dashboard", Operator: policy.OperatorView},
+			{Name: "on-call", Certificate: config.Certificate{CommonName: "on-call"}, Operator: policy.OperatorManage, OperatorOnly: true},
 		},
 		Rules: policy.Rules{
 			{Clients: []string{"eso"}, Namespaces: []string{"prod-*"}, Names: []string{"prod-puller", "everything"}},
+			{Clients: []string{"dashboard"}, Namespaces: []string{"status"}, Names: []string{"partner-puller"}},
 			{Clients: []string{"team-*"}, Namespaces: []string{"team-a"}, Names: []string{"*-puller"}},
 		},
 		Server: config.Server{
-			HTTP:  config.HTTP{Listen: ":8443"},
+			HTTP: config.HTTP{Listen: ":8443"},
+			GRPC: config.GRPC{Enabled: true, Listen: ":9443", Reflection: true, TLS: config.TLS{
+				CertFile: "/etc/quaygen/grpc/tls.crt", KeyFile: "/etc/quaygen/grpc/tls.key", ClientCAFile: "/etc/quaygen/grpc/ca.crt",
+			}},
 			Admin: config.Admin{Listen: "127.0.0.1:9090"},
-			TLS:   config.TLS{CertFile: "/etc/quaygen/tls/tls.crt", KeyFile: "/etc/quaygen/tls/tls.key"},
+			TLS:   config.TLS{CertFile: "/etc/quaygen/tls/tls.crt", KeyFile: "/etc/quaygen/tls/tls.key", ClientCAFile: "/etc/quaygen/client-ca.crt"},
 		},
 		Sync:   30 * time.Second,
 		Safety: rotation.DefaultSafety(),
@@ -146,6 +156,28 @@ safety: {settle: 1s, stepDeadline: 500ms, clockAllowance: 400ms, allowUnsafeTimi
 	}
 	if diff := cmp.Diff(want, got, compareConfigs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestGRPCListensOnlyWhereItIsWritten(t *testing.T) {
+	for server, want := range map[string]config.GRPC{
+		`{}`:                              {},
+		`{grpc: {}}`:                      {Enabled: true, Listen: ":9443"},
+		`{grpc: {listen: "127.0.0.1:0"}}`: {Enabled: true, Listen: "127.0.0.1:0"},
+	} {
+		c, err := config.Parse("f", []byte(`
+apiVersion: quaygen.dev/v1alpha1
+kind: GeneratorConfig
+instance: lab
+registries: [{name: quay, url: "https://quay.io", tokenFile: /run/token}]
+robots: [{name: a, registry: quay, organization: myorg, robot: puller}]
+server: `+strings.Replace(server, "{", `{tls: {certFile: /run/crt, keyFile: /run/key}, `, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Server.GRPC != want {
+			t.Errorf("%s: %+v", server, c.Server.GRPC)
+		}
 	}
 }
 

@@ -109,7 +109,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 	if err != nil {
 		h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
 		w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)
-		return quaygen.Request{}, h.fail(w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a bearer token of a configured client is needed"})
+		return quaygen.Request{}, h.fail(w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
 	}
 	request, err := parse(r)
 	if err != nil {
