@@ -21,6 +21,7 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
+	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -31,7 +32,7 @@ const drainTime = 15 * time.Second
 
 func newServe(root *rootOptions) *cobra.Command {
 	var configPath func() (string, error)
-	var httpListen, adminListen string
+	var flags listenFlags
 	c := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run the service",
@@ -54,27 +55,42 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if store != nil {
 				defer func() { _ = store.Close() }() // every write is on the disk already
 			}
-			s, err := newServer(root.log, path, cfg, store)
+			listen, err := flags.over(cfg.Server)
 			if err != nil {
 				return err
 			}
-			if c.Flags().Changed("http-listen") {
-				s.listen.HTTP.Listen = httpListen
-			}
-			if c.Flags().Changed("admin-listen") {
-				s.listen.Admin.Listen = adminListen
-			}
-			// The file was checked with its own listeners; plaintext beyond loopback must not slip in by a flag.
-			if err := s.listen.Check(); err != nil {
-				return usageError{err}
+			s, err := newServer(root.log, path, cfg, listen, store)
+			if err != nil {
+				return err
 			}
 			return s.run(c.Context())
 		},
 	}
 	configPath = configFlag(c)
-	c.Flags().StringVar(&httpListen, "http-listen", "", "listen here for callers instead of at server.http.listen")
-	c.Flags().StringVar(&adminListen, "admin-listen", "", "listen here for probes and metrics instead of at server.admin.listen")
+	c.Flags().StringVar(&flags.http, "http-listen", "", "listen here for callers instead of at server.http.listen")
+	c.Flags().StringVar(&flags.grpc, "grpc-listen", "", "listen here for callers that use gRPC, also where the configuration has no server.grpc")
+	c.Flags().StringVar(&flags.admin, "admin-listen", "", "listen here for probes and metrics instead of at server.admin.listen")
 	return c
+}
+
+// listenFlags replace addresses of the configuration; an empty one replaces nothing.
+type listenFlags struct{ http, grpc, admin string }
+
+func (f listenFlags) over(s config.Server) (config.Server, error) {
+	if f.http != "" {
+		s.HTTP.Listen = f.http
+	}
+	if f.grpc != "" {
+		s.GRPC.Enabled, s.GRPC.Listen = true, f.grpc
+	}
+	if f.admin != "" {
+		s.Admin.Listen = f.admin
+	}
+	// The file was checked with its own listeners; plaintext beyond loopback must not slip in by a flag.
+	if err := s.Check(); err != nil {
+		return s, usageError{err}
+	}
+	return s, nil
 }
 
 // server is everything that one generator serve consists of.
@@ -96,8 +112,8 @@ type server struct {
 	draining atomic.Bool
 }
 
-func newServer(log *slog.Logger, path string, cfg *config.Config, store ledger.Store) (*server, error) {
-	s := &server{log: log, path: path, started: cfg, listen: cfg.Server, registry: prometheus.NewRegistry()}
+func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store) (*server, error) {
+	s := &server{log: log, path: path, started: cfg, listen: listen, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
@@ -116,9 +132,9 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, store ledger.S
 // loadIdentities reads what the listeners show. Two that show the same each follow the files by themselves.
 func (s *server) loadIdentities() error {
 	s.identities = make(map[string]*identity)
-	files := map[string]config.TLS{"http": s.started.Server.TLS}
-	if s.started.Server.GRPC.Enabled {
-		files["grpc"] = s.started.Server.GRPCTLS()
+	files := map[string]config.TLS{"http": s.listen.TLS}
+	if s.listen.GRPC.Enabled {
+		files["grpc"] = s.listen.GRPCTLS()
 	}
 	for listener, names := range files {
 		identity, err := loadIdentity(names)
@@ -172,22 +188,70 @@ func (s *server) keep(err error) {
 	s.log.Error("the new configuration is not used; the old one stays", "file", s.path, "error", err)
 }
 
+// listeners are the ports that are open; grpc is nil where nobody asked for it.
+type listeners struct{ http, grpc, admin net.Listener }
+
+// open opens all ports, or none.
+func (s *server) open() (l listeners, err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.http, err = listen(s.listen.HTTP.Listen, "callers (server.http.listen)"); err != nil {
+		return l, err
+	}
+	if s.listen.GRPC.Enabled {
+		if l.grpc, err = listen(s.listen.GRPC.Listen, "callers that use gRPC (server.grpc.listen)"); err != nil {
+			return l, err
+		}
+	}
+	l.admin, err = listen(s.listen.Admin.Listen, "probes and metrics (server.admin.listen)")
+	return l, err
+}
+
+func listen(address, whom string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address) //nolint:noctx // closed by the server
+	if err != nil {
+		return nil, fmt.Errorf("listening for %s: %w", whom, err)
+	}
+	return l, nil
+}
+
+func (l listeners) close() {
+	for _, listener := range []net.Listener{l.http, l.grpc, l.admin} {
+		if listener != nil {
+			listener.Close()
+		}
+	}
+}
+
+// newGRPC returns nil where there is no listener for it.
+func (s *server) newGRPC(metrics *quaygen.Metrics) *grpcapi.Server {
+	if !s.listen.GRPC.Enabled {
+		return nil
+	}
+	c := grpcapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: metrics, Reflection: s.listen.GRPC.Reflection}
+	if identity := s.identities["grpc"]; identity != nil {
+		c.TLS = identity.config()
+	}
+	return grpcapi.New(c)
+}
+
 func (s *server) run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", s.listen.HTTP.Listen) //nolint:noctx // closed by the server
+	l, err := s.open()
 	if err != nil {
-		return fmt.Errorf("listening for callers (server.http.listen): %w", err)
+		return err
 	}
-	adminListener, err := net.Listen("tcp", s.listen.Admin.Listen) //nolint:noctx // closed by the server
-	if err != nil {
-		return errors.Join(fmt.Errorf("listening for probes and metrics (server.admin.listen): %w", err), listener.Close())
-	}
-	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: quaygen.NewMetrics(s.registry)}), s.log)
+	metrics := quaygen.NewMetrics(s.registry)
+	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: metrics}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks), s.log)
-	scheme := "http"
+	grpc := s.newGRPC(metrics)
+	addresses := []any{"version", buildVersion(), "http", "http://" + l.http.Addr().String()}
 	if identity := s.identities["http"]; identity != nil {
-		scheme = "https"
+		addresses[3] = "https://" + l.http.Addr().String()
 		api.TLSConfig = identity.config()
-		listener = tls.NewListener(listener, api.TLSConfig)
+		l.http = tls.NewListener(l.http, api.TLSConfig)
 	}
 
 	// Work ends after requests do, so that those under way can still be answered.
@@ -208,16 +272,20 @@ func (s *server) run(ctx context.Context) error {
 	}
 	run("looking after robots", func() error { return s.engine.Run(work) })
 	run("watching the configuration", func() error { return config.Watch(work, s.started, s.reload, s.keep) })
-	run("serving callers", func() error { return api.Serve(listener) })
-	run("serving probes and metrics", func() error { return admin.Serve(adminListener) })
-	s.log.Info("serving", "version", buildVersion(), "http", scheme+"://"+listener.Addr().String(), "admin", "http://"+adminListener.Addr().String())
+	run("serving callers", func() error { return api.Serve(l.http) })
+	run("serving probes and metrics", func() error { return admin.Serve(l.admin) })
+	if grpc != nil {
+		run("serving callers that use gRPC", func() error { return grpc.Serve(l.grpc) })
+		addresses = append(addresses, "grpc", l.grpc.Addr().String())
+	}
+	s.log.Info("serving", append(addresses, "admin", "http://"+l.admin.Addr().String())...)
 
 	<-failed.Done()
 	s.draining.Store(true)
 	s.log.Info("draining")
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	err = api.Shutdown(closing)
+	err = drain(closing, api, grpc)
 	stopWork()
 	err = errors.Join(err, admin.Shutdown(closing))
 	if groupErr := group.Wait(); groupErr != nil {
@@ -228,6 +296,16 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.log.Info("stopped")
 	return nil
+}
+
+// drain ends both ways in at the same time.
+func drain(ctx context.Context, api *http.Server, grpc *grpcapi.Server) error {
+	var both errgroup.Group
+	both.Go(func() error { return api.Shutdown(ctx) })
+	if grpc != nil {
+		both.Go(func() error { return grpc.Shutdown(ctx) })
+	}
+	return both.Wait()
 }
 
 // checks says what is in order, from memory. An organization that cannot be worked with makes this replica unready only
