@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
@@ -35,7 +38,12 @@ func (e usageError) Unwrap() error { return e.error }
 
 // run is the whole program but for signals and the exit itself.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command := newRoot(stderr) //nolint:contextcheck // the commands get ctx from ExecuteContext below
+	return runAt(ctx, time.Now, args, stdout, stderr)
+}
+
+// runAt is run with a clock for what is told to people.
+func runAt(ctx context.Context, now func() time.Time, args []string, stdout, stderr io.Writer) int {
+	command := newRoot(stderr, now) //nolint:contextcheck // the commands get ctx from ExecuteContext below
 	command.SetArgs(args)
 	command.SetOut(stdout)
 	command.SetErr(stderr)
@@ -56,22 +64,41 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
+	return kindOf(err).Row().Exit
+}
+
+// kindOf says what kind of error it is, whether it came about here or at a server.
+func kindOf(err error) quaygen.Kind {
 	if errors.Is(err, rotation.ErrUnknownRobot) {
-		return exitNotFound
+		return quaygen.KindUnknown
 	}
 	if e, ok := errors.AsType[*quaygen.Error](err); ok {
-		return e.Kind.Row().Exit
+		return e.Kind
 	}
-	return exitFailed
+	st, ok := status.FromError(err)
+	if !ok {
+		return quaygen.KindInternal
+	}
+	if kind, ok := quaygen.KindOf(reasonOf(st)); ok {
+		return kind
+	}
+	for _, kind := range quaygen.Kinds() { // a proxy, gRPC itself
+		var code codes.Code
+		if err := code.UnmarshalJSON([]byte(`"` + kind.Row().GRPC + `"`)); err == nil && code == st.Code() {
+			return kind
+		}
+	}
+	return quaygen.KindInternal
 }
 
 type rootOptions struct {
 	logFormat, logLevel string
 	log                 *slog.Logger
+	now                 func() time.Time
 }
 
-func newRoot(stderr io.Writer) *cobra.Command {
-	o := &rootOptions{}
+func newRoot(stderr io.Writer, now func() time.Time) *cobra.Command {
+	o := &rootOptions{now: now}
 	root := &cobra.Command{
 		Use:           "generator",
 		Short:         "Mint, rotate and serve image pull secrets for private Quay organizations",
@@ -92,7 +119,8 @@ func newRoot(stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newServe(o), newCheckConfig(), newConfigSchema(), newMint(o), newPlan())
+	root.AddCommand(newServe(o), newCheckConfig(), newConfigSchema(), newMint(o), newPlan(),
+		newStatus(o))
 	for _, c := range root.Commands() {
 		c.Args = asUsage(c.Args)
 	}
