@@ -141,8 +141,7 @@ func (r *remote) open(now func() time.Time) (*session, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 10 * time.Second}, MinConnectTimeout: 10 * time.Second,
 		}),
-		// Servers close connections that ask more often than every 5 min, unless they say otherwise.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 6 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}), // ours bear more
 	}
 	if r.plaintext {
 		options = append(options, grpc.WithNoProxy())

@@ -30,20 +30,28 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 	o.write("short", []byte("secret"))
 	o.write("empty", nil)
 	for args, says := range map[string]string{
-		"status --server somewhere":                    "--server \"somewhere\" is not host:port",
-		"status --server https://somewhere:9443":       "--server",
-		"status --server 10.0.0.1:9443 --plaintext":    "--plaintext is for loopback addresses only",
-		"status --server example.com:9443 --plaintext": "--plaintext is for loopback addresses only",
-		"status --plaintext --ca-file x":               "--ca-file has no meaning",
-		"status --cert-file x":                         "--cert-file and --key-file",
-		"status --cert-file x --key-file y":            "--cert-file x, --key-file y",
-		"status --ca-file " + o.file("missing"):        "--ca-file",
-		"status --ca-file " + o.file("empty"):          "holds no certificate",
-		"status --token-file " + o.file("missing"):     "--token-file",
-		"status --token-file " + o.file("short"):       "--token-file",
-		"status --output xml":                          "-o \"xml\"",
-		"status --color sometimes":                     "--color \"sometimes\"",
-		"status one two":                               "accepts at most 1 arg",
+		"status --server somewhere":                                      "--server \"somewhere\" is not host:port",
+		"status --server https://somewhere:9443":                         "--server",
+		"status --server 10.0.0.1:9443 --plaintext":                      "--plaintext is for loopback addresses only",
+		"status --server example.com:9443 --plaintext":                   "--plaintext is for loopback addresses only",
+		"status --plaintext --ca-file x":                                 "--ca-file has no meaning",
+		"status --cert-file x":                                           "--cert-file and --key-file",
+		"status --cert-file x --key-file y":                              "--cert-file x, --key-file y",
+		"status --ca-file " + o.file("missing"):                          "--ca-file",
+		"status --ca-file " + o.file("empty"):                            "holds no certificate",
+		"status --token-file " + o.file("missing"):                       "--token-file",
+		"status --token-file " + o.file("short"):                         "--token-file",
+		"status --output xml":                                            "-o \"xml\"",
+		"status --color sometimes":                                       "--color \"sometimes\"",
+		"status one two":                                                 "accepts at most 1 arg",
+		"watch --srver x":                                                "unknown flag: --srver",
+		"rotate":                                                         "accepts 1 arg",
+		"rotate prod-puller --through 5":                                 "--through has a meaning with --revoke only",
+		"rotate prod-puller --revoke --through -5":                       "--through -5",
+		"rotate prod-puller --timeout -5s":                               "--timeout -5s",
+		"retire prod-puller":                                             "accepts 2 arg",
+		"retire prod-puller oldest":                                      "GENERATION is a number",
+		"retire prod-puller --server=127.0.0.1:1 --timeout=1s -- -12345": "GENERATION is a number",
 	} {
 		code, stdout, stderr := o.bare(strings.Fields(args)...)
 		if code != exitUsage || !strings.Contains(stderr, says) || stdout != "" || strings.Contains(stderr, "secret") {
@@ -72,7 +80,7 @@ func TestTheEnvironmentStandsForFlagsThatAreNotGiven(t *testing.T) {
 	if code, _, stderr := o.bare("status"); code != exitUsage || !strings.Contains(stderr, "QUAYGEN_PLAINTEXT (--plaintext)") {
 		t.Errorf("%d %s", code, stderr)
 	}
-	if _, stdout, _ := o.bare("status", "--help"); !strings.Contains(stdout, "$QUAYGEN_KEY_FILE") || !strings.Contains(stdout, "wins") {
+	if _, stdout, _ := o.bare("rotate", "--help"); !strings.Contains(stdout, "$QUAYGEN_KEY_FILE") || !strings.Contains(stdout, "wins") {
 		t.Errorf("the help does not say so:\n%s", stdout)
 	}
 }

@@ -100,17 +100,13 @@ func (s *scripted) happen(e *quaygenv1.Event) {
 	s.wake()
 }
 
-// restart makes the server another process, with no events.
+// restart makes the server another process, with no events. It is called with the mutex held.
 func (s *scripted) restart() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.process, s.events, s.oldest = s.process+"a", nil, 0
 }
 
-// forget drops the events there are.
+// forget drops the events there are. It is called with the mutex held.
 func (s *scripted) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.oldest = len(s.events)
 }
 
