@@ -50,6 +50,7 @@ type generation struct {
 	seen    time.Time // when the last list that showed it was sent, local
 	missing time.Time // Quay's time of the first list without it since it was last present
 	gone    bool      // its absence is believed; never served again, even if it comes back (rules 6 and 14)
+	made    bool      // created by this process
 	late    bool      // created by this process, but too late to be sure that the name was unused (rule 4)
 
 	roles     map[string]quay.Role // as granted by this process or read back; nil: not known
@@ -228,7 +229,7 @@ func (m *Memory) Created(n int64, info quay.RobotInfo, late bool) {
 	m.highest = max(m.highest, n)
 	m.gens[n] = &generation{
 		sighting: sighting{Number: n, Robot: info.Robot, Created: info.Created, Owned: true, Timing: m.spec.timing()},
-		token:    info.Token, late: late, roles: map[string]quay.Role{}, seen: m.sent,
+		token:    info.Token, made: true, late: late, roles: map[string]quay.Role{}, seen: m.sent,
 	}
 }
 

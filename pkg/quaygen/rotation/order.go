@@ -104,13 +104,15 @@ func (e *InUseError) Error() string {
 var ErrNoGeneration = errors.New("no such generation")
 
 // revokeOnce returns the step of a revocation's order. A negative through becomes the number it acts on: everything
-// that was created before it was asked for, even if a list shows it only later.
+// that was created before it was asked for, even if a list shows it only later. Quay tells the second of a creation alone,
+// so that what others made within that second counts as older too; what this process makes for the revocation does not.
 func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
 	var asked time.Time
+	var made int64 // this process makes what is above it for the revocation
 	all := through.Load() < 0
 	return func(m *Memory) (bool, error) {
 		if asked.IsZero() {
-			asked = m.at
+			asked, made = m.at, m.highest
 			newest := max(m.highest, minute(m.at))
 			if m.spec.Strategy == Regenerate {
 				newest = m.kept.record.Rotations
@@ -123,7 +125,7 @@ func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
 			return false, nil // what there is to revoke is not known yet
 		}
 		if all && (through.Load() < 0 || m.spec.Strategy == Overlap) {
-			through.Store(max(through.Load(), m.newestExisting(asked)))
+			through.Store(max(through.Load(), m.newestExisting(asked, made)))
 		}
 		n := through.Load()
 		m.Revoke(n)
@@ -231,14 +233,15 @@ func (m *Memory) numberOf(g *generation) int64 {
 	return g.Number
 }
 
-// newestExisting is the highest number of ours that exists and was created by then, published or not; -1: none.
-func (m *Memory) newestExisting(then time.Time) int64 {
+// newestExisting is the highest number of ours that exists and was created by then, published or not, but for what this
+// process made above a number; -1: none.
+func (m *Memory) newestExisting(then time.Time, above int64) int64 {
 	if m.spec.Strategy == Regenerate {
 		return m.rotations()
 	}
 	n := int64(-1)
 	for _, g := range m.ascending() {
-		if g.Owned && !g.Created.After(then) {
+		if g.Owned && !g.Created.After(then) && (!g.made || g.Number <= above) {
 			n = max(n, g.Number)
 		}
 	}

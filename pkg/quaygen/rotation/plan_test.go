@@ -351,7 +351,7 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 		{"not even a revocation deletes what is younger than settle", func(d *desk) { d.gen(0); d.gen(0.017); d.list(0.016); d.memory.Revoke(number(0)); d.list(0.0161) },
 			"", "g0 draining, g0+1 current", "so that no delayed creation can bring its name back"},
 		{"a revocation passes an unpublished generation that it ends", func(d *desk) { d.gen(0); d.gen(1, bare); d.list(1.1); d.memory.Revoke(number(1)); d.list(1.2) },
-			"grant g1 read on app, create g1+12", "g0 current, g1 pending (g1 lacks read on app)", "g1 is kept: Quay may not have recorded its use until"},
+			"grant g1 read on app, create g1+12", "g0 current, g1 pending (g1 lacks read on app)", "g1 is kept: it is revoked as soon as a newer generation is published"},
 		{"a revocation waits for the generation that is to replace what it ends", func(d *desk) {
 			d.gen(0)
 			d.gen(1, bare)

@@ -62,7 +62,7 @@ func (p *planner) end(g, pub *generation) (step *Step, until string) {
 	switch {
 	case revoked && newer && pub.Number > p.revoke.through:
 		return &Step{Why: fmt.Sprintf("revoked: everything up to generation %d ends", p.revoke.through)}, ""
-	case revoked && neverUsed:
+	case revoked && neverUsed && p.outgrown(g):
 		return &Step{Unused: true, Why: fmt.Sprintf("revoked: everything up to generation %d ends, and it was never used", p.revoke.through)}, ""
 	case revoked:
 		return nil, "it is revoked as soon as a newer generation is published"
@@ -74,6 +74,17 @@ func (p *planner) end(g, pub *generation) (step *Step, until string) {
 		return p.giveUp(g)
 	}
 	return p.superseded(g)
+}
+
+// outgrown reports whether a higher generation of ours has been there for so long that every replica has seen it, and none
+// logs in with g any more: until then somebody may just publish g, and serve it while it is deleted as unused.
+func (p *planner) outgrown(g *generation) bool {
+	for _, h := range p.gens {
+		if h.Number > g.Number && h.Owned && h.present && p.at.Sub(h.Created) > p.spec.Safety.Settle {
+			return true
+		}
+	}
+	return false
 }
 
 // giveUp ends a generation that nobody could publish in time, so that the next number can be tried (rule 12).
