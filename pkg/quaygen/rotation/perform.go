@@ -122,6 +122,9 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 			o.engine.metrics.did(c.memory, s)
 			o.log.Info("done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
 		}
+		if did && s.Action == Verify {
+			c.publish(c.memory.Plan()) // what is known to be dead is not handed out until the pass is over
+		}
 	}
 	return worked
 }

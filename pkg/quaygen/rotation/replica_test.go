@@ -263,6 +263,9 @@ func (r *replica) done(s Step, err error) {
 		r.w.log("%s: %s failed: %v", r.name, s, err)
 		return
 	}
+	if s.Action == Verify {
+		r.publish()
+	}
 	r.worked = true
 }
 
