@@ -1,12 +1,12 @@
 package quaygen
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
-	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
 // Names returns the pull secrets that caller may have for namespace, sorted. The error says that the namespace is none.
@@ -22,6 +22,30 @@ func (s *Service) Names(caller policy.Caller, namespace string) ([]string, error
 		}
 	}
 	return names, nil
+}
+
+// GetAll answers requests for several names of one namespace, in their order; an error if one has none. It waits for all
+// that are being minted together, no longer than [Service.Get] does for one.
+func (s *Service) GetAll(ctx context.Context, caller policy.Caller, namespace string, names []string) ([]*Answer, error) {
+	waiting, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	ended, end := context.WithCancel(ctx)
+	end()
+	answers := make([]*Answer, len(names))
+	for i, name := range names {
+		// It does not wait, but begins what is made when it is asked for. The error is that of the second try.
+		answers[i], _ = s.Get(ended, caller, Request{Name: name, Namespace: namespace})
+	}
+	for i, name := range names {
+		if answers[i] != nil {
+			continue
+		}
+		var err error
+		if answers[i], err = s.Get(waiting, caller, Request{Name: name, Namespace: namespace}); err != nil {
+			return nil, err
+		}
+	}
+	return answers, nil
 }
 
 // Tagged reports whether a pull secret has all these tags, with these values. Tags say which registry, organization,
@@ -47,13 +71,19 @@ func (s *Service) Exists(caller policy.Caller, r Request) (bool, error) {
 }
 
 // Check says whether requests of caller for namespace would be answered, without making anything: the error is that of a
-// request if all would fail. The notes are about pull secrets that are not ready, while others are. Without a namespace,
-// of a caller that may ask for many, all that is checked is whether some rule speaks of it.
+// request if all would fail. The notes are about pull secrets that are not ready, while others are. Without a namespace it is
+// about the caller's own; of a caller that has none, all that is checked is whether some rule speaks of it.
 func (s *Service) Check(caller policy.Caller, namespace string) (notes []string, err error) {
-	if namespace == "" && caller.Namespace == "" && !caller.OperatorOnly {
-		if s.settings.Load().Rules.Decide(caller, "any", "any").Outcome == policy.NoRule {
-			return nil, &Error{Kind: KindDenied, Detail: "no rule of quaygen's configuration speaks of this client"}
-		}
+	switch {
+	case caller.OperatorOnly:
+		return nil, &Error{Kind: KindDenied, Detail: "this client looks after robots only; it may not have pull secrets"}
+	case namespace != "":
+	case caller.Namespace != "":
+		namespace = caller.Namespace
+		notes = append(notes, fmt.Sprintf("this client may have pull secrets for the namespace %q only", clip(namespace)))
+	case s.settings.Load().Rules.Decide(caller, "any", "any").Outcome == policy.NoRule:
+		return nil, &Error{Kind: KindDenied, Detail: "no rule of quaygen's configuration speaks of this client"}
+	default:
 		return nil, nil
 	}
 	names, err := s.Names(caller, namespace)
@@ -65,15 +95,16 @@ func (s *Service) Check(caller policy.Caller, namespace string) (notes []string,
 	}
 	settings := s.settings.Load()
 	var first error
+	failed := 0
 	for _, name := range names {
 		if err := s.ready(settings.Secrets[name], namespace); err != nil {
-			if first == nil {
+			if failed++; failed == 1 {
 				first = err
 			}
 			notes = append(notes, name+": "+AsError(err).Detail)
 		}
 	}
-	if len(notes) == len(names) {
+	if failed == len(names) {
 		return nil, first
 	}
 	return notes, nil
@@ -83,9 +114,8 @@ func (s *Service) Check(caller policy.Caller, namespace string) (notes []string,
 // asked for, so that its absence is no reason.
 func (s *Service) ready(secret PullSecret, namespace string) error {
 	for _, part := range secret.Parts {
-		ref := rotation.Ref{Name: part.Robot}
+		ref := part.ref(namespace)
 		if part.PerNamespace {
-			ref.Namespace = namespace
 			if _, known := s.engine.Status(ref); !known {
 				continue
 			}

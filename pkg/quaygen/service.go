@@ -121,7 +121,7 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request)
 	case !nameRE.MatchString(r.Name):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be the name of a pull secret: lower-case letters, digits, '.', '_' and '-'", clip(r.Name))}
 	case r.Namespace == "" && caller.Namespace == "":
-		return &Error{Kind: KindInvalid, Detail: "the query parameter namespace is missing: it names the namespace that the pull secret is for"}
+		return &Error{Kind: KindInvalid, Detail: "the namespace is missing: the one that the pull secret is for"}
 	case r.Namespace != "" && !namespaceRE.MatchString(r.Namespace):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(r.Namespace))}
 	}
@@ -136,24 +136,37 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request)
 
 func (s *Service) leases(ctx context.Context, secret PullSecret, namespace string) ([]*rotation.Lease, error) {
 	leases := make([]*rotation.Lease, len(secret.Parts))
+	missing := false
 	for i, part := range secret.Parts {
-		ref := rotation.Ref{Name: part.Robot}
-		if part.PerNamespace {
-			ref.Namespace = namespace
+		lease, err := s.engine.Current(part.ref(namespace))
+		leases[i] = lease
+		missing = missing || err != nil
+	}
+	if !missing {
+		return leases, nil
+	}
+	// The context is made only here: the request that finds everything in memory pays nothing for it. All that is missing is
+	// being minted by now, so that the waits do not add up.
+	waiting, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	for i, part := range secret.Parts {
+		if leases[i] != nil {
+			continue
 		}
-		lease, err := s.engine.Current(ref)
-		if err != nil {
-			// The context is made only here: the request that finds everything in memory pays nothing for it.
-			waiting, cancel := context.WithTimeout(ctx, maxWait)
-			lease, err = s.engine.Await(waiting, ref)
-			cancel()
-		}
+		lease, err := s.engine.Await(waiting, part.ref(namespace))
 		if err != nil {
 			return nil, translate(err)
 		}
 		leases[i] = lease
 	}
 	return leases, nil
+}
+
+func (p Part) ref(namespace string) rotation.Ref {
+	if p.PerNamespace {
+		return rotation.Ref{Name: p.Robot, Namespace: namespace}
+	}
+	return rotation.Ref{Name: p.Robot}
 }
 
 func (s *Service) render(settings *Settings, key renderKey, secret PullSecret, leases []*rotation.Lease) (*Answer, error) {
@@ -233,9 +246,10 @@ func ErrExpired(name string) *Error {
 	return &Error{Kind: KindNotReady, Detail: "the credential of " + name + " may be retired by now; it is being looked up", RetryAfter: time.Second}
 }
 
+// clip bounds what a caller can have written into an answer. It cuts between characters: what is no UTF-8 fits into no message.
 func clip(s string) string {
 	if len(s) > 100 {
-		return s[:100] + "..."
+		return strings.ToValidUTF8(s[:100], "") + "..."
 	}
 	return s
 }

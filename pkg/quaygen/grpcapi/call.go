@@ -67,7 +67,7 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 		if p := recover(); p != nil {
 			answer, err = nil, s.panicked(p)
 		}
-		err = s.told(err)
+		err = s.told(ctx, err)
 		if c.waits {
 			s.Metrics.EndWait("grpc", s.Service.Label(c.name), status.Code(err).String())
 			return
@@ -83,14 +83,16 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 // stream does the same for a call whose answers are many.
 func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	if isOpen(info.FullMethod) {
-		return handle(server, stream)
+		ctx, cancel := s.untilDrained(stream.Context()) // who watches the server's health would keep it from ending
+		defer cancel()
+		return handle(server, &known{stream, ctx})
 	}
 	s.Metrics.Begin()
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.panicked(p)
 		}
-		err = s.told(err)
+		err = s.told(stream.Context(), err)
 		s.Metrics.EndWait("grpc", s.Service.Label(""), status.Code(err).String())
 	}()
 	c := &call{}
@@ -100,7 +102,7 @@ func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 	return handle(server, &known{stream, context.WithValue(stream.Context(), callKey{}, c)})
 }
 
-// known is a stream whose caller is known.
+// known is a stream with a context of its own: it says who calls, or when to end.
 type known struct {
 	grpc.ServerStream
 	ctx context.Context //nolint:containedctx // it is how a stream hands its context to the handler
@@ -116,16 +118,20 @@ func (s *Server) panicked(p any) error {
 
 // who finds out who calls, by token or by certificate.
 func (s *Server) who(ctx context.Context) (policy.Caller, error) {
-	presented, from := auth.Presented{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}, "unknown"
-	if p, ok := peer.FromContext(ctx); ok {
-		from = p.Addr.String()
-		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.VerifiedChains) > 0 {
+	presented := auth.Presented{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}
+	from, connected := peer.FromContext(ctx)
+	if connected {
+		if info, ok := from.AuthInfo.(credentials.TLSInfo); ok && len(info.State.VerifiedChains) > 0 {
 			presented.Certificate = info.State.VerifiedChains[0][0]
 		}
 	}
 	caller, err := s.Authenticate(presented)
 	if err != nil {
-		s.Log.Warn("caller not authenticated", "from", from, "reason", err)
+		address := "unknown"
+		if connected {
+			address = from.Addr.String()
+		}
+		s.Log.Warn("caller not authenticated", "from", address, "reason", err)
 		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a client certificate or bearer token of a configured client is needed"}
 	}
 	return caller, nil
@@ -144,19 +150,19 @@ var codesByName = func() map[string]codes.Code {
 	return byName
 }()
 
-// told translates an error into what the caller is told.
-func (s *Server) told(err error) error {
+// told translates an error into what the caller is told, whose context this is.
+func (s *Server) told(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := status.FromError(err); ok {
-		return err // of the framework, or translated already
-	}
-	if errors.Is(err, context.Canceled) {
-		return status.FromContextError(err).Err() // the caller went away
+		return err // of the framework
 	}
 	e := quaygen.AsError(err)
-	if e.Kind == quaygen.KindUnfinished && s.drained.Err() != nil {
+	switch ended := ctx.Err(); {
+	case errors.Is(ended, context.Canceled), ended != nil && e.Kind == quaygen.KindInternal:
+		return status.FromContextError(ended).Err() // the caller went away, or does not wait any longer
+	case e.Kind == quaygen.KindUnfinished && s.drained.Err() != nil:
 		e = &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "this server ends; " + e.Detail, RetryAfter: time.Second}
 	}
 	if e.Kind == quaygen.KindInternal {

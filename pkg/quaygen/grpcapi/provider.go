@@ -94,13 +94,15 @@ func (s *provider) GetSecretMap(ctx context.Context, r *providerv1.GetSecretMapR
 const maxPattern = 256
 
 // GetAllSecrets returns the .dockerconfigjson of each pull secret that the caller may have for the namespace and whose name and
-// tags fit, by name. One that is not ready fails the call: ESO would take a missing one for one that was deleted.
+// tags fit, by name. One that is not ready fails the call: ESO would take a missing one for one that was deleted. On an empty
+// answer it may delete the Secret, as on NotFound, and whether nothing fits or the caller may not have it is not told apart;
+// so it is an error.
 func (s *provider) GetAllSecrets(ctx context.Context, r *providerv1.GetAllSecretsRequest) (*providerv1.GetAllSecretsResponse, error) {
-	c, namespace, find := of(ctx), r.GetSourceNamespace(), r.GetFind()
+	caller, namespace, find := of(ctx).caller, r.GetSourceNamespace(), r.GetFind()
 	if err := own(r.GetProviderRef(), namespace); err != nil {
 		return nil, err
 	}
-	names, err := s.Service.Names(c.caller, namespace)
+	names, err := s.Service.Names(caller, namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -111,18 +113,19 @@ func (s *provider) GetAllSecrets(ctx context.Context, r *providerv1.GetAllSecret
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return !pattern.MatchString(name) || !strings.HasPrefix(name, find.GetPath()) || !s.Service.Tagged(name, find.GetTags())
 	})
-	var answers []*quaygen.Answer
+	if len(names) == 0 {
+		return nil, &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("there is no pull secret that this client may have for the namespace %q and that fits find", clip(namespace))}
+	}
+	answers, err := s.Service.GetAll(ctx, caller, namespace, names)
+	if err != nil {
+		return nil, err
+	}
 	response := &providerv1.GetAllSecretsResponse{Secrets: map[string][]byte{}}
-	for _, name := range names {
-		answer, err := s.Service.Get(ctx, c.caller, quaygen.Request{Name: name, Namespace: namespace})
-		if err != nil {
-			return nil, err
-		}
-		answers = append(answers, answer)
-		response.Secrets[name] = []byte(answer.Data()[".dockerconfigjson"])
+	for _, answer := range answers {
+		response.Secrets[answer.Name()] = []byte(answer.Data()[".dockerconfigjson"])
 	}
 	for _, answer := range answers {
-		if !answer.Valid() {
+		if !answer.Valid() { // the last thing before the credentials leave
 			return nil, quaygen.ErrExpired(answer.Name())
 		}
 	}
@@ -185,7 +188,7 @@ func (s *provider) DeleteSecret(context.Context, *providerv1.DeleteSecretRequest
 
 func clip(s string) string {
 	if len(s) > 100 {
-		return s[:100] + "..."
+		return strings.ToValidUTF8(s[:100], "") + "..." // what is no UTF-8 fits into no message
 	}
 	return s
 }
