@@ -187,9 +187,6 @@ func TestWhatESOIsToldWhenItGetsNothing(t *testing.T) {
 // On NotFound ESO may delete a Secret that pods pull with.
 func TestWhatIsNotReadyIsNotNotFound(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		w.settings.Rules = policy.Rules{{Clients: []string{"eso"}, Namespaces: []string{"*"}, Names: []string{"puller", "both"}}}
-		w.service.Apply(w.settings)
-		w.quay.Inject(quaytest.Fault{Status: 503})
 		pass(time.Second)
 		s := w.store(t, "eso", "prod-shop")
 		_, err := s.get(t, "puller", "")
@@ -204,6 +201,9 @@ func TestWhatIsNotReadyIsNotNotFound(t *testing.T) {
 		if r := s.validate(t); r.GetValid() || r.GetError() == "" {
 			t.Errorf("Validate: %v", r)
 		}
+	}, func(w *world) {
+		w.settings.Rules = policy.Rules{{Clients: []string{"eso"}, Namespaces: []string{"*"}, Names: []string{"puller", "both"}}}
+		w.quay.Inject(quaytest.Fault{Status: 503})
 	})
 }
 

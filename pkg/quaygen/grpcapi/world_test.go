@@ -61,10 +61,14 @@ type world struct {
 const sinceThen = 27 * 365 * 24 * time.Hour
 
 // inBubble plays a story in which time costs nothing, with a server behind connections in memory.
-func inBubble(t *testing.T, story func(*testing.T, *world)) {
+// What is prepared is so before anything happens.
+func inBubble(t *testing.T, story func(*testing.T, *world), prepare ...func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		for _, p := range prepare {
+			p(w)
+		}
 		w.look(t)
 		w.serve(t, newPipes())
 		story(t, w)
@@ -390,3 +394,26 @@ func (w *world) noTokens(t testing.TB, what, text string) {
 }
 
 func codeOf(err error) string { return status.Code(err).String() }
+
+// counted is the value of a metric with these values of its labels name and code.
+func (w *world) counted(t testing.TB, metric, name, code string) float64 {
+	t.Helper()
+	families, err := w.registry.Gather()
+	check(t, err)
+	total := 0.0
+	for _, family := range families {
+		if family.GetName() != metric {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			has := map[string]string{}
+			for _, label := range m.GetLabel() {
+				has[label.GetName()] = label.GetValue()
+			}
+			if has["name"] == name && has["code"] == code {
+				total += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return total
+}
