@@ -77,6 +77,7 @@ type sim struct {
 	lagging  bool
 	losing   bool
 	revokes  int
+	orphans  int       // creations that arrived after their process had died, and another one went on
 	checked  int       // version of the world
 	strained time.Time // since when more generations are unpublished than should be; zero: they are not
 }
@@ -260,6 +261,9 @@ func (s *sim) work(r *simReplica) {
 		answer := arrive()
 		lost := s.losing && s.oneIn(8)
 		if r.life != life {
+			if step.Action == Create {
+				s.orphans++
+			}
 			return
 		}
 		s.turn(r, s.upTo(4*time.Second), func() { answer(lost); s.work(r) })
@@ -307,7 +311,7 @@ func (s *sim) check() {
 	}
 	ahead := s.w.unpublished()
 	// Of creations decided on in the same moment each may succeed; strays go soon.
-	if most := len(s.replicas) + s.revokes; ahead > most {
+	if most := len(s.replicas) + s.revokes + s.orphans; ahead > most {
 		s.w.fail("C: %d generations are unpublished: %s", ahead, s.w)
 	}
 	switch {
