@@ -270,38 +270,51 @@ type operated struct {
 	conns []net.Conn
 }
 
+// serving is a gRPC server of whatever kind.
+type serving interface {
+	Serve(listener net.Listener) error
+	Stop()
+}
+
 // operate serves robots until the test ends. change may change the server's side of TLS; without TLS where it returns nil.
 func operate(t *testing.T, robots quaygenv1.RobotsServer, change func(*authority, *tls.Config) *tls.Config) *operated {
 	t.Helper()
+	return operateWith(t, func(ca *authority, config *tls.Config) serving {
+		if change != nil {
+			config = change(ca, config)
+		}
+		options := []grpc.ServerOption{grpc.UnaryInterceptor(admitUnary), grpc.StreamInterceptor(admitStream)}
+		if config != nil {
+			options = append(options, grpc.Creds(credentials.NewTLS(config)))
+		}
+		server := grpc.NewServer(options...)
+		quaygenv1.RegisterRobotsServer(server, robots)
+		return server
+	})
+}
+
+// operateWith lets a server of any kind serve until the test ends.
+func operateWith(t *testing.T, server func(*authority, *tls.Config) serving) *operated {
+	t.Helper()
 	o := &operated{t: t, dir: t.TempDir()}
 	ca := newAuthority(t)
-	cert, key := ca.sign(nil)
-	pair, err := tls.X509KeyPair(cert, key)
+	pair, err := tls.X509KeyPair(ca.sign(nil))
 	if err != nil {
 		t.Fatal(err)
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	if change != nil {
-		config = change(ca, config)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.address = listener.Addr().String()
-	options := []grpc.ServerOption{grpc.UnaryInterceptor(o.admitUnary), grpc.StreamInterceptor(o.admitStream)}
-	if config != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(config)))
-	}
-	server := grpc.NewServer(options...)
-	quaygenv1.RegisterRobotsServer(server, robots)
+	running := server(ca, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = server.Serve(&remembering{Listener: listener, operated: o}) // it ends because it is stopped
+		_ = running.Serve(&remembering{Listener: listener, operated: o}) // it ends because it is stopped
 	}()
 	t.Cleanup(func() {
-		server.Stop()
+		running.Stop()
 		<-done
 		if said := o.said.String(); strings.Contains(said, operatorToken) {
 			t.Error("the token was printed")
@@ -333,14 +346,14 @@ func admit(ctx context.Context) error {
 	return nil
 }
 
-func (*operated) admitUnary(ctx context.Context, r any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func admitUnary(ctx context.Context, r any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if err := admit(ctx); err != nil {
 		return nil, err
 	}
 	return handle(ctx, r)
 }
 
-func (*operated) admitStream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func admitStream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	if err := admit(stream.Context()); err != nil {
 		return err
 	}
