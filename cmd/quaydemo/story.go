@@ -16,8 +16,10 @@ type demo struct {
 	start    time.Time
 
 	processes []*process
+	watching  *process
 	quay      quayInfo
 	api       apiInfo
+	operator  operator
 	rows      []row
 }
 
@@ -48,6 +50,9 @@ func (d *demo) play(ctx context.Context) error {
 	d.note("robot minted, granted, proven, served", "%s", first.Robot)
 	d.note("image pulled by a registry client", "%s", digest)
 
+	if err := d.watch(ctx); err != nil {
+		return err
+	}
 	d.say("a rotation is due every 20 s here; pulling with the old credential all the while ...")
 	second, pulls, err := d.rotate(ctx, first)
 	if err != nil {
@@ -60,11 +65,22 @@ func (d *demo) play(ctx context.Context) error {
 			return fmt.Errorf("pulling as %s after the rotation: %w", s.Robot, err)
 		}
 	}
+	for _, told := range []struct{ event, robot string }{{"published", second.Robot}, {"superseded", first.Robot}} {
+		if err := d.watched(ctx, told.event, told.robot); err != nil {
+			return err
+		}
+	}
 	d.say("both credentials pull: nobody has to hurry")
+	if err := d.status(ctx); err != nil {
+		return err
+	}
 	d.note("old and new credential right after", "both pull")
 
 	d.say("waiting for the old generation to be retired: overlap 9 s, then unused for 4 s ...")
 	if err := d.retired(ctx, first); err != nil {
+		return err
+	}
+	if err := d.watched(ctx, "retired", first.Robot); err != nil {
 		return err
 	}
 	_, err = d.pull(ctx, first)

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -56,9 +55,10 @@ robots:
   maxRefresh: 2s
 clients:
 - {name: eso, bearerTokenFile: %q, namespaceFrom: request}
+- {name: on-call, bearerTokenFile: %q, operator: view}
 rules:
 - {clients: [eso], namespaces: ["prod-*"], names: [prod-puller]}
-server: {http: {listen: "127.0.0.1:0"}, admin: {listen: "127.0.0.1:0"}, tls: {certFile: %q, keyFile: %q}}
+server: {http: {listen: "127.0.0.1:0"}, grpc: {listen: "127.0.0.1:0"}, admin: {listen: "127.0.0.1:0"}, tls: {certFile: %q, keyFile: %q}}
 sync: 500ms
 safety: {settle: 3s, stepDeadline: 2s, clockAllowance: 1s, allowUnsafeTiming: true}
 `
@@ -73,14 +73,16 @@ func (d *demo) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	raw := make([]byte, 20)
-	_, _ = rand.Read(raw) // never fails
-	bearer := hex.EncodeToString(raw)
+	bearer, operatorBearer := rand.Text(), rand.Text()
 	bearerFile, err := d.write("eso-token", bearer)
 	if err != nil {
 		return err
 	}
-	config, err := d.write("generator.yaml", fmt.Sprintf(configuration, d.quay.URL, d.quay.TokenFile, d.quay.CAFile, bearerFile, files.cert, files.key))
+	operatorFile, err := d.write("on-call-token", operatorBearer)
+	if err != nil {
+		return err
+	}
+	config, err := d.write("generator.yaml", fmt.Sprintf(configuration, d.quay.URL, d.quay.TokenFile, d.quay.CAFile, bearerFile, operatorFile, files.cert, files.key))
 	if err != nil {
 		return err
 	}
@@ -88,7 +90,7 @@ func (d *demo) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	serving, err := generator.waitFor(ctx, regexp.MustCompile(`http=(https://\S+) admin=(http://\S+)`))
+	serving, err := generator.waitFor(ctx, regexp.MustCompile(`http=(https://\S+) grpc=(\S+) admin=(http://\S+)`))
 	if err != nil {
 		return err
 	}
@@ -97,8 +99,9 @@ func (d *demo) setUp(ctx context.Context) error {
 		return err
 	}
 	d.api = apiInfo{url: serving[1], bearer: bearer, client: client}
-	d.say("generator serve at %s, probes at %s", serving[1], serving[2])
-	return d.ready(ctx, serving[2])
+	d.operator = operator{server: serving[2], caFile: files.ca, tokenFile: operatorFile}
+	d.say("generator serve at %s, gRPC at %s, probes at %s", serving[1], serving[2], serving[3])
+	return d.ready(ctx, serving[3])
 }
 
 func (d *demo) startQuay(ctx context.Context) error {
