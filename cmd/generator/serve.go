@@ -321,6 +321,13 @@ func (s *server) checks() []httpapi.Check {
 	for _, listener := range slices.Sorted(maps.Keys(s.identities)) {
 		checks = append(checks, s.identities[listener].checks(listener)...)
 	}
+	if h := s.engine.Ledger(); h.Robots > 0 {
+		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
+		if h.Without > 0 {
+			c.Note = fmt.Sprintf("%d of %d robots that need it are not rotated: %s", h.Without, h.Robots, firstLine(h.Err))
+		}
+		checks = append(checks, c)
+	}
 	for _, h := range s.engine.Health() {
 		c := httpapi.Check{Name: "quay/" + h.Registry + "/" + h.Owner.Name()}
 		switch {

@@ -418,6 +418,24 @@ func TestAChangedConfigurationIsTakenUpAndAnInvalidOneIsNot(t *testing.T) {
 	p.until("the metric says that it is mended", reloaded("1"))
 }
 
+func TestARobotThatNeedsALedgerTheProcessHasNotIsServedAndTheProbeSaysSo(t *testing.T) {
+	p := newProcess(t)
+	p.start()
+	p.ready()
+	if _, body := p.admin("/readyz?verbose"); strings.Contains(body, "ledger") {
+		t.Errorf("no robot needs a ledger, and readyz says\n%s", body)
+	}
+	p.edit("robots:\n", "ledger: {file: ./ledger.db}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
+	p.until("the probe says so", func() bool {
+		status, body := p.admin("/readyz?verbose")
+		return status == http.StatusOK && strings.Contains(body, "[+]ledger ok: 1 of 1 robots that need it are not rotated: fixed: this process was started without one")
+	})
+	p.until("it is served, and the metric says so", func() bool {
+		_, metrics := p.admin("/metrics")
+		return strings.Contains(metrics, "quaygen_ledger_up 0") && strings.Contains(metrics, `quaygen_robot_generation{name="fixed"} 0`)
+	})
+}
+
 func TestReplacedTokensAndCertificatesAreTakenUpWithoutARestart(t *testing.T) {
 	p := newProcess(t)
 	p.start()

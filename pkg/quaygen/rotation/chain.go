@@ -52,6 +52,7 @@ type Status struct {
 	Trouble   bool      // the last list failed
 	Refused   bool      // Quay refuses this installation
 	Failures  []Failure // steps that failed when they were tried last, and are tried again
+	Ledger    string    // why the ledger cannot be used for it; empty: it can, or is not needed
 
 	deleted map[int64]string
 }
@@ -151,7 +152,7 @@ func (c *chain) publishStatus(plan Plan, trouble error) {
 	m := c.memory
 	status := &Status{Name: m.spec.Name, Namespace: c.whose(), Registry: c.registry, Spec: m.spec, Plan: plan, At: m.at, Current: -1}
 	g, _, why := m.servable()
-	status.Why = why
+	status.Why, status.Ledger = why, m.ledgerTrouble()
 	if g != nil {
 		status.Current = m.numberOf(g)
 	}

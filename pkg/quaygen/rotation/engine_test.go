@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
@@ -24,7 +26,8 @@ type scene struct {
 	spec   rotation.Spec
 	ledger ledger.Store
 
-	tokenFile string // of the API token
+	registry  *prometheus.Registry // of the engine that was started last
+	tokenFile string               // of the API token
 }
 
 func play(t *testing.T, story func(t *testing.T, s *scene)) {
@@ -70,7 +73,8 @@ func play(t *testing.T, story func(t *testing.T, s *scene)) {
 
 // start runs an engine until the returned function is called.
 func (s *scene) start() (*rotation.Engine, func()) {
-	e := rotation.New(rotation.Config{Ledger: s.ledger, Holder: "test"})
+	s.registry = prometheus.NewRegistry()
+	e := rotation.New(rotation.Config{Ledger: s.ledger, Holder: "test", Registerer: s.registry})
 	e.Apply([]rotation.Assignment{{Spec: s.spec, Registry: "quay", Client: s.client}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -17,7 +17,7 @@ import (
 // ledgerTimeout bounds one call to the ledger.
 const ledgerTimeout = 10 * time.Second
 
-var errNoLedger = errors.New("none is configured")
+var errNoLedger = errors.New("this process was started without one")
 
 // recollect reads, for each robot that is regenerated, what the ledger holds and then the robot's token, in this order: a
 // rotation by another process in between shows as a changed record when this one writes.
@@ -46,15 +46,17 @@ func (o *organization) recollect(ctx context.Context, client *quay.Client, chain
 }
 
 func (o *organization) remembered(ctx context.Context, m *Memory) {
-	store, sent := o.engine.config.Ledger, time.Now()
-	if store == nil {
-		m.Remembered(ledger.Record{}, "", errNoLedger, sent)
-		return
+	before, sent := m.ledgerTrouble(), time.Now()
+	r, v, err := ledger.Record{}, ledger.Version(""), errNoLedger
+	if store := o.engine.config.Ledger; store != nil {
+		ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+		defer cancel()
+		r, v, err = store.Load(ctx, m.spec.Base)
 	}
-	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
-	defer cancel()
-	r, v, err := store.Load(ctx, m.spec.Base)
 	m.Remembered(r, v, err, sent)
+	if trouble := m.ledgerTrouble(); trouble != "" && trouble != before {
+		o.log.Warn("the ledger cannot be used; nothing is rotated meanwhile", "robot", m.spec.Name, "error", trouble)
+	}
 }
 
 // record writes into the ledger. Somebody else's write in between is not an error: the next pass reads what it was.

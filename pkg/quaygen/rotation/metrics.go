@@ -12,7 +12,7 @@ type metrics struct {
 	drift     *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 
-	generation, created, next, generations, sync, up *prometheus.Desc
+	generation, created, next, generations, sync, up, ledger *prometheus.Desc
 }
 
 func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
@@ -30,6 +30,7 @@ func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
 		generations: prometheus.NewDesc("quaygen_robot_generations", "Generations that exist in Quay, by state.", []string{"name", "state"}, nil),
 		sync:        prometheus.NewDesc("quaygen_quay_last_sync_timestamp_seconds", "When the organization was last listed; absent before the first time.", []string{"registry", "organization"}, nil),
 		up:          prometheus.NewDesc("quaygen_quay_sync_ok", "Whether the last attempt to list the organization succeeded.", []string{"registry", "organization"}, nil),
+		ledger:      prometheus.NewDesc("quaygen_ledger_up", "Whether the ledger can be used for every robot with the strategy regenerate; 0: for one at least it could not be read or written when last tried, or there is none, and that robot is served but not rotated. Absent without such robots.", nil, nil),
 	}
 	if registerer != nil {
 		registerer.MustRegister(m, m.rotations, m.drift, m.failures)
@@ -65,7 +66,7 @@ func (m *metrics) did(memory *Memory, s Step) {
 
 // Describe sends what Collect makes up on the spot.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.generation, m.created, m.next, m.generations, m.sync, m.up} {
+	for _, d := range []*prometheus.Desc{m.generation, m.created, m.next, m.generations, m.sync, m.up, m.ledger} {
 		ch <- d
 	}
 }
@@ -103,14 +104,20 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(m.generations, float64(count[state]), name, string(state))
 		}
 	}
+	if h := m.engine.Ledger(); h.Robots > 0 {
+		gauge(m.ledger, oneIf(h.Without == 0))
+	}
 	for _, h := range m.engine.Health() {
-		up := 0.0
-		if h.Err == nil {
-			up = 1
-		}
-		gauge(m.up, up, h.Registry, h.Owner.Name())
+		gauge(m.up, oneIf(h.Err == nil), h.Registry, h.Owner.Name())
 		if !h.At.IsZero() {
 			gauge(m.sync, float64(h.At.Unix()), h.Registry, h.Owner.Name())
 		}
 	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type kept struct {
 	version ledger.Version // empty: there is no record
 	trouble string         // why the ledger could not be read; "": it was
 	since   time.Time      // local time of the list before which this version was first read (G1)
+	unkept  string         // why the last write failed, until another version is read; "": it did not
 
 	mine    time.Time // local time just before this process wrote the open intent; zero: it did not
 	posted  bool      // Quay was asked to regenerate under that intent, and may have done so
@@ -74,7 +76,16 @@ func (m *Memory) Wrote(r ledger.Record, v ledger.Version, before time.Time) {
 
 // Unclear records that nobody knows what the ledger holds now: it is read again before anything is decided. Should it be
 // what it was, then what this process did about it still counts.
-func (m *Memory) Unclear(err error) { m.kept.trouble = err.Error() }
+func (m *Memory) Unclear(err error) { m.kept.trouble, m.kept.unkept = err.Error(), err.Error() }
+
+// ledgerTrouble says why the ledger could not be read in this sync, or could not be written when that was last tried; "" if
+// all is well, or no ledger is needed.
+func (m *Memory) ledgerTrouble() string {
+	if m.spec.Strategy != Regenerate {
+		return ""
+	}
+	return cmp.Or(m.kept.trouble, m.kept.unkept)
+}
 
 // Posting records that Quay is about to be asked to regenerate.
 func (m *Memory) Posting() { m.kept.posted = true }
@@ -110,6 +121,9 @@ func (m *Memory) rotations() int64 {
 
 // regenerate plans what the strategy of that name does, one step at a time: each rests on what the one before it showed.
 func (p *planner) regenerate() {
+	if trouble := p.ledgerTrouble(); trouble != "" {
+		p.warn("the ledger cannot be used: %s; nothing is rotated meanwhile", trouble)
+	}
 	g := p.gens[0]
 	if g == nil || g.gone {
 		p.createFixed()
@@ -125,8 +139,7 @@ func (p *planner) regenerate() {
 		p.settle(g)
 	case g.proof != proven:
 		p.step(Step{Action: Prove, Generation: g.Number, Robot: g.Robot, Token: fingerprint, Why: "nothing is served, or recorded, that no login has shown to work"})
-	case k.trouble != "":
-		p.warn("the ledger cannot be used: %s; the token is served, but not rotated", k.trouble)
+	case k.trouble != "": // what is proven is served, and not rotated
 	case k.version == "":
 		p.remember(ledger.Record{Robot: g.Robot, Fingerprint: fingerprint, Changed: p.at}, RecordFirst, "the ledger does not know the robot yet; its rotations count from now")
 	case !intent.IsZero():
