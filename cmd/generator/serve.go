@@ -338,6 +338,12 @@ func (s *server) checks() []httpapi.Check {
 		default:
 			c.Err = h.Err
 		}
+		if h.ReadOnly && c.Err == nil {
+			c.Note += "; it is read-only, so nothing is rotated"
+		}
+		if h.Disabled && c.Err == nil {
+			c.Note += "; it has disabled robots"
+		}
 		checks = append(checks, c)
 	}
 	return checks

@@ -12,7 +12,7 @@ func (m *Memory) seeToken(g *generation, token secret.String) {
 	switch {
 	case token.IsZero():
 	case g.token.IsZero(), m.spec.Strategy == None:
-		g.token, g.tokenRead = token, m.at
+		m.learn(g, token)
 	case m.spec.Strategy == Overlap && !g.token.Equal(token):
 		g.doubt = "the list shows another token"
 	}
@@ -53,15 +53,18 @@ func (m *Memory) Verified(n int64, token secret.String, replaced bool) {
 	}
 	g.doubt = ""
 	if replaced {
-		g.token, g.tokenRead = token, m.at
+		m.learn(g, token)
 	}
 	m.evaluate()
 }
 
 // Vanished records that generation n, looked at itself, did not exist.
 func (m *Memory) Vanished(n int64) {
-	if g := m.gens[n]; g != nil {
+	if g := m.gens[n]; g != nil && !g.dead {
 		g.dead, g.doubt = true, ""
+		if !m.ended(g) && !m.overtaken(g) { // else another replica may have ended it
+			m.notice(g, deletedElsewhere, "it was deleted by somebody else")
+		}
 		m.evaluate()
 	}
 }

@@ -2,12 +2,10 @@ package rotation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -240,39 +238,3 @@ func (e *Engine) all() []*chain {
 	}
 	return out
 }
-
-// Health is how work with one organization goes.
-type Health struct {
-	Registry string
-	Owner    quay.Owner
-	At       time.Time // local time of the last good list; zero: none yet
-	Err      error     // what is wrong now: Quay, its token, the organization; nil: nothing
-	Serving  int       // robots whose credential can be handed out now
-}
-
-// Health returns how work with each organization goes, ordered by registry and name.
-func (e *Engine) Health() []Health {
-	serving := map[organizationKey]int{}
-	for _, c := range e.all() {
-		if l := c.lease.Load(); l != nil && l.Valid() {
-			serving[organizationKey{c.registry, c.spec.Load().Base.Owner()}]++
-		}
-	}
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	var out []Health
-	for key, o := range e.organizations {
-		h := Health{Registry: key.registry, Owner: key.owner, Err: errNotListed}
-		if known := o.health.Load(); known != nil {
-			h = *known
-		}
-		h.Serving = serving[key]
-		out = append(out, h)
-	}
-	slices.SortFunc(out, func(a, b Health) int {
-		return strings.Compare(a.Registry+"/"+a.Owner.Name(), b.Registry+"/"+b.Owner.Name())
-	})
-	return out
-}
-
-var errNotListed = errors.New("not listed yet")

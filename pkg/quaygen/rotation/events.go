@@ -131,28 +131,37 @@ func (l *eventLog) addLocked(events ...Event) {
 	l.changed = make(chan struct{})
 }
 
-// all returns the statuses of all robots, ordered by name and namespace.
+// all returns the statuses of all robots as they are at this moment, ordered by name and namespace.
 func (l *eventLog) all() []Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.allLocked()
+	return l.allLocked((*chain).now)
+}
+
+// now returns a status with what has come to its end since it was written. No event tells of that.
+func (c *chain) now(s Status) Status {
+	_, err := c.current(Ref{Name: s.Name, Namespace: s.Namespace})
+	if notReady, ok := errors.AsType[*NotReadyError](err); ok {
+		s.Current, s.Why, s.Refused = -1, notReady.Reason, notReady.Refused
+	}
+	return s
 }
 
 func (l *eventLog) find(ref Ref) (Status, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range l.statuses {
+	for c, s := range l.statuses {
 		if s.Name == ref.Name && s.Namespace == ref.Namespace {
-			return *s, true
+			return c.now(*s), true
 		}
 	}
 	return Status{}, false
 }
 
-func (l *eventLog) allLocked() []Status {
+func (l *eventLog) allLocked(as func(*chain, Status) Status) []Status {
 	out := make([]Status, 0, len(l.statuses))
-	for _, s := range l.statuses {
-		out = append(out, *s)
+	for c, s := range l.statuses {
+		out = append(out, as(c, *s))
 	}
 	slices.SortFunc(out, func(a, b Status) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
@@ -282,7 +291,8 @@ func (w *Watch) List() ([]Status, string) {
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
 	w.next = w.log.last + 1
-	return w.log.allLocked(), w.log.position(w.log.last)
+	asTold := func(_ *chain, s Status) Status { return s }
+	return w.log.allLocked(asTold), w.log.position(w.log.last)
 }
 
 // ErrBehind is returned when the next event is no longer kept: it took too long. [Watch.List] goes on from now.

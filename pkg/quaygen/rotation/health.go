@@ -1,6 +1,57 @@
 package rotation
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+)
+
+// Health is how work with one organization goes.
+type Health struct {
+	Registry string
+	Owner    quay.Owner
+	At       time.Time // local time of the last good list; zero: none yet
+	Err      error     // what is wrong now: Quay, its token, the organization; nil: nothing
+	ReadOnly bool      // Quay's own configuration says that it is read-only: nothing is rotated or retired
+	Disabled bool      // Quay's own configuration says that robots may not log in, except for some perhaps
+	Serving  int       // robots whose credential can be handed out now
+}
+
+// Health returns how work with each organization goes, ordered by registry and name.
+func (e *Engine) Health() []Health {
+	serving := map[organizationKey]int{}
+	for _, c := range e.all() {
+		if l := c.lease.Load(); l != nil && l.Valid() {
+			serving[organizationKey{c.registry, c.spec.Load().Base.Owner()}]++
+		}
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var out []Health
+	for key, o := range e.organizations {
+		h := Health{Registry: key.registry, Owner: key.owner, Err: errNotListed}
+		if known := o.health.Load(); known != nil {
+			h = *known
+		}
+		h.Serving = serving[key]
+		out = append(out, h)
+	}
+	slices.SortFunc(out, func(a, b Health) int {
+		return strings.Compare(a.Registry+"/"+a.Owner.Name(), b.Registry+"/"+b.Owner.Name())
+	})
+	return out
+}
+
+var errNotListed = errors.New("not listed yet")
+
+// healthNow is what is known of the organization apart from how its list went.
+func (o *organization) healthNow() Health {
+	return Health{Registry: o.key.registry, Owner: o.key.owner, ReadOnly: o.resolver.readOnly, Disabled: o.resolver.disabled}
+}
 
 // LedgerHealth is how work with the ledger goes, as of the last sync of each robot that needs it.
 type LedgerHealth struct {

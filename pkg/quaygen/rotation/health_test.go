@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
@@ -103,6 +105,23 @@ func TestWithoutARobotThatNeedsALedgerNothingIsSaidOfIt(t *testing.T) {
 		s.calm(e)
 		if _, known := s.measured()["quaygen_ledger_up"]; known || e.Ledger() != (rotation.LedgerHealth{}) {
 			t.Errorf("%+v", e.Ledger())
+		}
+	})
+}
+
+func TestAnOrganizationThatQuayOnlySaysIsGoneIsServedOn(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		e, stop := s.start()
+		defer stop()
+		first := s.calm(e)
+		s.quay.Inject(quaytest.Fault{Operation: "robot.list", Status: 403, ContentType: "application/json", Body: `{"error_type":"insufficient_scope"}`})
+		s.quay.Inject(quaytest.Fault{Operation: "organization.get", Status: 404, ContentType: "application/json", Body: `{"error_type":"not_found"}`})
+		s.pass(3 * s.spec.Sync)
+		if h := e.Health()[0]; h.Err == nil || !errors.Is(h.Err, quay.ErrNotFound) {
+			t.Fatalf("health %+v", h)
+		}
+		if got := s.answered(e, first); got != same || s.quay.Calls().Counts()["registry.auth"] > 20 {
+			t.Errorf("the answer is %s, calls %v", got, s.quay.Calls().Counts())
 		}
 	})
 }

@@ -296,7 +296,7 @@ func (s *sim) pull(c *consumer) {
 func (s *sim) healthy() bool {
 	return slices.ContainsFunc(s.replicas, func(r *simReplica) bool {
 		return !r.cut && !r.paused() && !r.noLogin && !r.denied && r.clock.frozen == ""
-	}) && !s.w.readOnly && !s.w.grantsFail
+	}) && !s.w.readOnly && !s.w.grantsFail && !s.w.keepsDeleted
 }
 
 // check looks at what must hold at every moment.

@@ -38,6 +38,7 @@ type Memory struct {
 	kept      kept                 // the robot's record in the ledger; only with the strategy regenerate
 	requested time.Duration        // how long ago somebody asked; negative: never
 	disabled  bool                 // Quay says that robots may not log in
+	noticed   []string             // what others were seen to do since it was last counted, by outcome
 	unlisted  map[string]time.Time // extra grant or team → Quay's time when this process first saw it unlisted (rule 11)
 }
 
@@ -73,6 +74,7 @@ type generation struct {
 
 	touched time.Time // Quay's time of the last own login after it was published
 
+	hand   string // what happened to it last that is not our doing, or made up for that; with its time, for people
 	doubt  string // why it has to be looked at itself; "": no reason
 	dead   bool   // looked at itself it was not there; it is not served, but only its lasting absence is believed
 	barred bool   // its login was refused because robots are disabled
@@ -293,7 +295,7 @@ func (m *Memory) TokenRead(n int64, token secret.String) {
 	if m.spec.Strategy == Regenerate && !g.token.Equal(token) {
 		g.proof, g.proofReason = unproven, "" // each token is proven for itself
 	}
-	g.token, g.tokenRead = token, m.at
+	m.learn(g, token)
 	m.evaluate()
 }
 

@@ -12,7 +12,7 @@ type metrics struct {
 	drift     *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 
-	generation, created, next, generations, sync, up, ledger *prometheus.Desc
+	generation, created, next, generations, sync, up, readOnly, disabled, ledger *prometheus.Desc
 }
 
 func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
@@ -21,7 +21,7 @@ func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
 	}
 	m := &metrics{
 		engine:      engine,
-		rotations:   counter("quaygen_rotations_total", "Generations published, retired or given up here, and what became of regenerations, by outcome.", "name", "outcome"),
+		rotations:   counter("quaygen_rotations_total", "Generations published, retired or given up here, what became of regenerations, and tokens and generations that somebody else ended, by outcome.", "name", "outcome"),
 		drift:       counter("quaygen_permission_drift_total", "Grants and team memberships of published generations that were mended.", "name"),
 		failures:    counter("quaygen_step_failures_total", "Steps that failed, by kind; they are tried again at the next sync.", "name", "step"),
 		generation:  prometheus.NewDesc("quaygen_robot_generation", "The generation served; absent while none is.", []string{"name"}, nil),
@@ -30,6 +30,8 @@ func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
 		generations: prometheus.NewDesc("quaygen_robot_generations", "Generations that exist in Quay, by state.", []string{"name", "state"}, nil),
 		sync:        prometheus.NewDesc("quaygen_quay_last_sync_timestamp_seconds", "When the organization was last listed; absent before the first time.", []string{"registry", "organization"}, nil),
 		up:          prometheus.NewDesc("quaygen_quay_sync_ok", "Whether the last attempt to list the organization succeeded.", []string{"registry", "organization"}, nil),
+		readOnly:    prometheus.NewDesc("quaygen_quay_read_only", "Whether Quay says that it is read-only; nothing is rotated or retired meanwhile.", []string{"registry", "organization"}, nil),
+		disabled:    prometheus.NewDesc("quaygen_quay_robots_disabled", "Whether Quay says that robots may not log in; those that it excepts are served all the same.", []string{"registry", "organization"}, nil),
 		ledger:      prometheus.NewDesc("quaygen_ledger_up", "Whether the ledger can be used for every robot with the strategy regenerate; 0: for one at least it could not be read or written when last tried, or there is none, and that robot is served but not rotated. Absent without such robots.", nil, nil),
 	}
 	if registerer != nil {
@@ -64,9 +66,17 @@ func (m *metrics) did(memory *Memory, s Step) {
 	}
 }
 
+// noticed counts what others were seen to do.
+func (m *metrics) noticed(memory *Memory) {
+	for _, outcome := range memory.noticed {
+		m.rotations.WithLabelValues(memory.spec.Name, outcome).Inc()
+	}
+	memory.noticed = nil
+}
+
 // Describe sends what Collect makes up on the spot.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.generation, m.created, m.next, m.generations, m.sync, m.up, m.ledger} {
+	for _, d := range []*prometheus.Desc{m.generation, m.created, m.next, m.generations, m.sync, m.up, m.readOnly, m.disabled, m.ledger} {
 		ch <- d
 	}
 }
@@ -90,7 +100,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			if s.Spec.Scope == PerNamespace {
 				continue // namespaces are no labels
 			}
-			if g.Number == s.Current && g.State == StateCurrent {
+			if g.Number == s.Current {
 				gauge(m.generation, float64(g.Number), s.Name)
 				gauge(m.created, float64(g.Created.Unix()), s.Name)
 			}
@@ -108,6 +118,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.ledger, oneIf(h.Without == 0))
 	}
 	for _, h := range m.engine.Health() {
+		gauge(m.readOnly, oneIf(h.ReadOnly), h.Registry, h.Owner.Name())
+		gauge(m.disabled, oneIf(h.Disabled), h.Registry, h.Owner.Name())
 		gauge(m.up, oneIf(h.Err == nil), h.Registry, h.Owner.Name())
 		if !h.At.IsZero() {
 			gauge(m.sync, float64(h.At.Unix()), h.Registry, h.Owner.Name())

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -272,7 +273,7 @@ func (o *organization) sync(ctx context.Context) time.Duration {
 		}
 		again, err := o.pass(ctx, client, chains)
 		if err != nil {
-			o.trouble(ctx, chains, err)
+			o.trouble(ctx, client, chains, err)
 			return interval
 		}
 		if !again {
@@ -296,11 +297,15 @@ func (o *organization) common() Spec {
 	return Spec{Sync: time.Minute, Safety: DefaultSafety()} // nothing to look after, for a moment during a reload
 }
 
-func (o *organization) trouble(ctx context.Context, chains []*chain, err error) {
+func (o *organization) trouble(ctx context.Context, client *quay.Client, chains []*chain, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	health := Health{Registry: o.key.registry, Owner: o.key.owner, Err: err}
+	if errors.Is(err, quay.ErrNotFound) {
+		o.bereave(ctx, client, chains)
+	}
+	health := o.healthNow()
+	health.Err = err
 	old := o.health.Load()
 	if old != nil {
 		health.At = old.At
@@ -313,6 +318,7 @@ func (o *organization) trouble(ctx context.Context, chains []*chain, err error) 
 			plan = s.Plan
 		}
 		c.publishStatus(plan, err)
+		o.engine.metrics.noticed(c.memory)
 	}
 	if old == nil || old.Err == nil || old.Err.Error() != err.Error() {
 		o.log.Error("working with Quay failed", "error", err)
@@ -365,7 +371,9 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		c.publish(plans[i])
 		c.tell()
 	}
-	if old := o.health.Swap(&Health{Registry: o.key.registry, Owner: o.key.owner, At: listing.Sent}); old != nil && old.Err != nil {
+	health := o.healthNow()
+	health.At = listing.Sent
+	if old := o.health.Swap(&health); old != nil && old.Err != nil {
 		o.engine.events.add(o.event(EventRecovered, "Quay can be worked with again"))
 	}
 	worked := o.perform(ctx, client, listing, chains, plans)
@@ -375,6 +383,7 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 			plans[i] = c.memory.Plan()
 		}
 		c.publish(plans[i])
+		o.engine.metrics.noticed(c.memory)
 	}
 	o.forget()
 	return again, nil
@@ -408,6 +417,12 @@ func (o *organization) list(ctx context.Context, client *quay.Client, chains []*
 	}
 	robots, answer, err := client.ListRobots(ctx, o.key.owner, quay.ListOptions{Token: first || tokens > 3, Permissions: true})
 	o.tokened = o.syncs
+	if errors.Is(err, quay.ErrForbidden) && !o.key.owner.IsUser() {
+		// Quay refuses the list of an organization that does not exist (docs/quay-contract.md 1.4).
+		if exists, lookErr := client.OrganizationExists(ctx, o.key.owner); lookErr == nil && !exists {
+			return Listing{}, o.noOrganization()
+		}
+	}
 	if err != nil {
 		return Listing{}, fmt.Errorf("listing the robots of %s: %w", o.key.owner, err)
 	}
@@ -426,10 +441,14 @@ func (o *organization) list(ctx context.Context, client *quay.Client, chains []*
 		case err != nil:
 			return Listing{}, fmt.Errorf("looking for %s: %w", o.key.owner, err)
 		case !exists:
-			return Listing{}, fmt.Errorf("%s does not exist in Quay: %w", o.key.owner, quay.ErrNotFound)
+			return Listing{}, o.noOrganization()
 		}
 	}
 	return newListing(robots, answer), nil
+}
+
+func (o *organization) noOrganization() error {
+	return fmt.Errorf("%s does not exist in Quay: %w", o.key.owner, quay.ErrNotFound)
 }
 
 // checkToken makes sure that the API token allows what will be needed, rather than finding out in the middle.

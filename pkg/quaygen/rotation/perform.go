@@ -120,6 +120,7 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		worked = worked || did
 		if did && err == nil {
 			o.engine.metrics.did(c.memory, s)
+			c.memory.did(s)
 			o.log.Info("done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
 		}
 		if did && s.Action == Verify {

@@ -236,26 +236,6 @@ func TestWhileARotationIsOpenNobodyIsGivenTheOldToken(t *testing.T) { // G9
 	})
 }
 
-func TestAPersonsRegenerationIsAdoptedAndCountsAsARotation(t *testing.T) { // G6
-	regenerated(t, func(t *testing.T, s *scene, store *flaky) {
-		e, stop := s.start()
-		defer stop()
-		first := s.await(e)
-		s.pass(150 * time.Hour)
-		s.quay.RegenerateRobot("myorg", "puller")
-		s.pass(s.spec.Sync + time.Minute)
-		second := s.await(e)
-		if !s.pulls(second) || second.Generation != first.Generation+1 {
-			t.Errorf("rotation %d is served after a person's", second.Generation)
-		}
-		s.pass(170 * time.Hour) // 320 h after the first, 170 h after the person's
-		if s.posts() != 0 {
-			t.Error("the person's regeneration did not count")
-		}
-		s.rotated(e, second)
-	})
-}
-
 func TestAReadOnlyQuayClosesTheIntentAndTheOldTokenStaysServed(t *testing.T) {
 	regenerated(t, func(t *testing.T, s *scene, store *flaky) {
 		e, stop := s.start()

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -171,9 +172,9 @@ func (p *planner) describe(gens []*generation) {
 		s := GenerationState{Number: p.numberOf(g), Robot: g.Robot, Created: g.Created, LastAccessed: g.LastAccessed}
 		switch {
 		case !g.present:
-			s.State = StateMissing
+			s.State, s.Note = StateMissing, g.hand
 		case g == current:
-			s.State, s.Note = StateCurrent, g.alarm
+			s.State, s.Note = StateCurrent, cmp.Or(g.alarm, g.hand)
 		case !p.eligible(g) && !g.Owned:
 			s.State, s.Note = StateConflict, g.Conflict
 			p.warn("robot %s is in the way: %s; it is left alone", g.Robot.Username(), g.Conflict)
@@ -185,7 +186,7 @@ func (p *planner) describe(gens []*generation) {
 				s.Note = hold[len(": "):]
 			}
 		default:
-			s.State = StateDraining
+			s.State, s.Note = StateDraining, g.hand
 		}
 		if g == current && g.alarm != "" {
 			p.warn("%s is %s", g.Robot.Username(), g.alarm)
