@@ -50,8 +50,8 @@ func (s *scene) follow(e *rotation.Engine) (events func() []rotation.Entry) {
 	}
 }
 
-// told writes events down in short: g1 is the first generation that they name, and so on.
-func told(entries []rotation.Entry) []string {
+// inShort writes events down in short: g1 is the first generation that they name, and so on.
+func inShort(entries []rotation.Entry) []string {
 	names := map[string]string{}
 	var out []string
 	for _, e := range entries {
@@ -72,7 +72,7 @@ func told(entries []rotation.Entry) []string {
 
 func expect(t *testing.T, entries []rotation.Entry, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, told(entries)); diff != "" {
+	if diff := cmp.Diff(want, inShort(entries)); diff != "" {
 		t.Errorf("events (-want +got):\n%s\n%+v", diff, entries)
 	}
 }
@@ -227,7 +227,7 @@ func TestAWatchThatIsCutOffMissesNothingAndSeesNothingTwice(t *testing.T) {
 		if len(want) < 20 {
 			t.Fatalf("only %d events happened", len(want))
 		}
-		if diff := cmp.Diff(told(want), told(seen)); diff != "" || seen[0].Position != want[0].Position {
+		if diff := cmp.Diff(inShort(want), inShort(seen)); diff != "" || seen[0].Position != want[0].Position {
 			t.Errorf("what the watcher saw (-all +seen):\n%s", diff)
 		}
 	})
