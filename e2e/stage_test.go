@@ -28,7 +28,8 @@ const (
 	lookInterval = 100 * time.Millisecond
 )
 
-// A stage is what one story plays on: Quay, quaygen behind a Service, and ESO.
+// A stage is what one story plays on: Quay, quaygen behind a Service, and ESO;
+// less where the story needs less.
 // Everything on it goes with the story, but for namespaces: no two stories use
 // the same one, except "quaygen".
 type stage struct {
@@ -54,14 +55,32 @@ type stage struct {
 // configure says, and ESO with args.
 func setStage(t *testing.T, changes string, args ...string) *stage {
 	t.Helper()
-	s := &stage{t: t, c: shared(t), programs: programs(t), bearers: map[string]string{}, namespaces: map[string]bool{}}
+	c := shared(t)
+	eso := operator(t, c, args...)
+	s := emptyStage(t)
+	s.c, s.eso = c, eso
+	var err error
+	s.service, err = product.NewService(s.ctx)
+	check(t, err)
+	t.Cleanup(s.service.Close)
+	s.configure(changes)
+	s.service.Use(s.start())
+	s.makeNamespace("quaygen")
+	s.trust("quaygen")
+	s.token("quaygen", "eso")
+	t.Cleanup(s.look)
+	return s
+}
+
+// emptyStage starts Quay alone, and with it the story's time: call it when the
+// other parts are there, since to build them takes longer than any story.
+func emptyStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{t: t, programs: programs(t), bearers: map[string]string{}, namespaces: map[string]bool{}}
 	s.dir = filepath.Join(control.dir, t.Name())
 	check(t, os.MkdirAll(s.dir, 0o700))
 	s.config = s.path("generator.yaml")
-	s.eso = operator(t, s.c, args...)
 
-	// The story's time begins when its parts are there: the first story builds
-	// them, which takes longer than any story.
 	ctx, cancel := context.WithTimeout(t.Context(), storyTimeout)
 	t.Cleanup(cancel)
 	s.ctx = ctx
@@ -74,19 +93,9 @@ func setStage(t *testing.T, changes string, args ...string) *stage {
 	token, err := s.quay.APIToken()
 	check(t, err)
 	known.credential("the API token", token)
-	s.service, err = product.NewService(ctx)
-	check(t, err)
-	t.Cleanup(s.service.Close)
 	pair, err := s.ca.Server("127.0.0.1")
 	check(t, err)
 	s.pair = [2]string{s.write("tls.crt", pair.CertPEM), s.write("tls.key", pair.KeyPEM)}
-
-	s.configure(changes)
-	s.service.Use(s.start())
-	s.makeNamespace("quaygen")
-	s.trust("quaygen")
-	s.token("quaygen", "eso")
-	t.Cleanup(s.look)
 	return s
 }
 
@@ -140,12 +149,13 @@ func entries(list any) []map[string]any {
 	return out
 }
 
-// start starts one more replica. The Service does not know it yet.
-func (s *stage) start() *product.Generator {
+// start starts one more replica, with this environment. The Service does not know
+// it yet.
+func (s *stage) start(env ...string) *product.Generator {
 	s.t.Helper()
 	s.replicas++
 	name := fmt.Sprintf("generator-%d", s.replicas)
-	g, err := s.programs.StartGenerator(s.ctx, s.config, s.path(name+".log"))
+	g, err := s.programs.StartGenerator(s.ctx, s.config, s.path(name+".log"), env...)
 	check(s.t, err)
 	s.replica = g
 	s.t.Cleanup(func() { s.end(name, g) })

@@ -149,6 +149,23 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// PID is the process's number.
+func (p *Process) PID() int { return p.os.Pid }
+
+// Pause stops the process where it stands, as a machine does that is suspended
+// or has no time for it: what arrives meanwhile waits. Resume and Kill end that.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on. It is not told that time has passed.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.os.Signal(s); err != nil {
+		return fmt.Errorf("sending %s %v: %w", p.name, s, err)
+	}
+	return nil
+}
+
 // Log returns everything that this process has printed so far, and nothing that
 // an earlier one left in the same file.
 func (p *Process) Log() (string, error) {

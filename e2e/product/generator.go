@@ -19,10 +19,11 @@ type Generator struct {
 
 // StartGenerator starts a replica with the configuration in a file, which has to
 // ask for free ports. It returns when the replica listens, which is before it
-// is ready: that takes Quay.
-func (p Programs) StartGenerator(ctx context.Context, config, log string) (*Generator, error) {
+// is ready: that takes Quay. env, as NAME=value, is its environment, without which
+// it knows of no cluster.
+func (p Programs) StartGenerator(ctx context.Context, config, log string, env ...string) (*Generator, error) {
 	// The arguments are those of manifests/base/deployment.yaml.
-	started, err := p.start("generator", log, "serve", "--config="+config, "--log-format=json")
+	started, err := p.start("generator", log, env, "serve", "--config="+config, "--log-format=json")
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,8 @@ func Build(ctx context.Context, dir string) (Programs, error) {
 	return Programs{dir}, nil
 }
 
-func (p Programs) start(name, log string, args ...string) (*process.Process, error) {
-	return process.Start(process.Command{Path: filepath.Join(p.dir, name), Args: args, Log: log})
+func (p Programs) start(name, log string, env []string, args ...string) (*process.Process, error) {
+	return process.Start(process.Command{Path: filepath.Join(p.dir, name), Args: args, Env: env, Log: log})
 }
 
 var errNotPrinted = errors.New("has not said where it listens yet")

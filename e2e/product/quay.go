@@ -58,7 +58,7 @@ func (p Programs) StartQuay(ctx context.Context, dir string, ca *authority.Autho
 	if q.Transport, err = trusting(ca.CertPEM); err != nil {
 		return nil, err
 	}
-	q.Process, err = p.start("quaydev", path("quaydev.log"), "--json", "--control", "--token-out", q.TokenFile,
+	q.Process, err = p.start("quaydev", path("quaydev.log"), nil, "--json", "--control", "--token-out", q.TokenFile,
 		"--tls-cert", path("quay.crt"), "--tls-key", path("quay.key"),
 		// Robots here live for seconds; so must be what tells that they are in use.
 		"--last-accessed-threshold", "1s")
