@@ -75,8 +75,10 @@ func shared(t *testing.T) *cluster.Cluster {
 }
 
 // built are the programs of this repository, built by the first story that
-// asks for them.
-var built struct {
+// asks for them; offClock those with a wall clock that can be set wrong.
+var built, offClock build
+
+type build struct {
 	sync.Once
 	programs product.Programs
 	err      error
@@ -84,13 +86,23 @@ var built struct {
 
 func programs(t *testing.T) product.Programs {
 	t.Helper()
-	built.Do(func() {
+	return built.by(t, "bin", product.Build)
+}
+
+func offClockPrograms(t *testing.T) product.Programs {
+	t.Helper()
+	return offClock.by(t, "bin-off-clock", product.BuildOffClock)
+}
+
+func (b *build) by(t *testing.T, dir string, with func(context.Context, string) (product.Programs, error)) product.Programs {
+	t.Helper()
+	b.Do(func() {
 		ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 		defer cancel()
-		built.programs, built.err = product.Build(ctx, filepath.Join(control.dir, "bin"))
+		b.programs, b.err = with(ctx, filepath.Join(control.dir, dir))
 	})
-	check(t, built.err)
-	return built.programs
+	check(t, b.err)
+	return b.programs
 }
 
 // operator runs ESO on c, with args, until the test ends. ESO acts on the whole

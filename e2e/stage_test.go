@@ -204,7 +204,13 @@ func (s *stage) look() {
 // until returns as soon as holds does.
 func (s *stage) until(what string, holds func() bool) {
 	s.t.Helper()
-	tick := time.NewTicker(lookInterval)
+	s.untilSeen(lookInterval, what, holds)
+}
+
+// untilSeen is until for what does not last, and is looked for more often.
+func (s *stage) untilSeen(interval time.Duration, what string, holds func() bool) {
+	s.t.Helper()
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for !holds() {
 		select {

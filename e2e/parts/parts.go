@@ -141,13 +141,18 @@ func (p Part) key(src string) (string, error) {
 // into dir. It always asks the go command, whose own cache makes that cheap:
 // the stories must run the code as it is now.
 func Product(ctx context.Context, dir string, packages ...string) error {
+	return product(ctx, dir, packages...)
+}
+
+// product takes flags before the packages.
+func product(ctx context.Context, dir string, args ...string) error {
 	e2e, err := moduleDir(ctx)
 	if err != nil {
 		return err
 	}
-	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, packages...)
-	if _, err := goTool(ctx, filepath.Dir(e2e), args...); err != nil {
-		return fmt.Errorf("building %s: %w", strings.Join(packages, ", "), err)
+	all := append([]string{"build", "-o", dir + string(filepath.Separator)}, args...)
+	if _, err := goTool(ctx, filepath.Dir(e2e), all...); err != nil {
+		return fmt.Errorf("building %s: %w", strings.Join(args, ", "), err)
 	}
 	return nil
 }
