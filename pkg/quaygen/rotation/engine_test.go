@@ -30,11 +30,20 @@ type scene struct {
 	tokenFile string               // of the API token
 }
 
+// ahead is how far Quay's clock is ahead of the local one in most tests: a bubble's clock starts in the year 2000, and
+// generations are numbered from 2026.
+const ahead = 27 * 365 * 24 * time.Hour
+
 func play(t *testing.T, story func(t *testing.T, s *scene)) {
 	t.Helper()
+	playWith(t, ahead, story)
+}
+
+// playWith plays a story with Quay's clock so far ahead of the local one.
+func playWith(t *testing.T, ahead time.Duration, story func(t *testing.T, s *scene)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		// A bubble's clock starts in the year 2000; generations are numbered from 2026.
-		server := quaytest.New(quaytest.Options{Now: func() time.Time { return time.Now().Add(27 * 365 * 24 * time.Hour) }})
+		server := quaytest.New(quaytest.Options{Now: func() time.Time { return time.Now().Add(ahead) }})
 		server.AddUser("admin")
 		server.AddOrganization("myorg", "admin")
 		server.AddRepository("myorg", "app")
