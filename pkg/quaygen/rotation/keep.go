@@ -14,8 +14,9 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
-// ledgerTimeout bounds one call to the ledger.
-const ledgerTimeout = 10 * time.Second
+// ledgerTimeout bounds one call to the ledger: however long that is silent, what is read leaves time for the steps that
+// rest on the list before it (rule 3).
+func (s Safety) ledgerTimeout() time.Duration { return min(10*time.Second, s.StepDeadline/3) }
 
 var errNoLedger = errors.New("this process was started without one")
 
@@ -49,7 +50,7 @@ func (o *organization) remembered(ctx context.Context, m *Memory) {
 	before, sent := m.ledgerTrouble(), time.Now()
 	r, v, err := ledger.Record{}, ledger.Version(""), errNoLedger
 	if store := o.engine.config.Ledger; store != nil {
-		ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+		ctx, cancel := context.WithTimeout(ctx, m.spec.Safety.ledgerTimeout())
 		defer cancel()
 		r, v, err = store.Load(ctx, m.spec.Base)
 	}
@@ -69,7 +70,7 @@ func (o *organization) record(ctx context.Context, m *Memory, s Step) (bool, err
 		s.Record.Intent.ID, s.Record.Intent.Holder = rand.Text(), o.engine.config.Holder
 	}
 	// An intent that was found a moment ago must not be cut off by the end of the process: what is known is written.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.spec.Safety.ledgerTimeout())
 	defer cancel()
 	before := time.Now()
 	var v ledger.Version

@@ -19,11 +19,16 @@ type flaky struct {
 	*ledger.Memory
 	fail atomic.Pointer[func(r ledger.Record, done bool) error] // nil: never
 	down atomic.Bool
+	mute atomic.Bool // no call is answered
 }
 
 var errLedger = errors.New("the ledger is away")
 
 func (f *flaky) Load(ctx context.Context, robot quay.Robot) (ledger.Record, ledger.Version, error) {
+	if f.mute.Load() {
+		<-ctx.Done()
+		return ledger.Record{}, "", ctx.Err()
+	}
 	if f.down.Load() {
 		return ledger.Record{}, "", errLedger
 	}
@@ -124,6 +129,26 @@ func TestWithoutItsLedgerARobotIsServedButNotRotated(t *testing.T) { // G7
 		store.down.Store(false)
 		s.rotated(e, s.await(e))
 	})
+}
+
+func TestALedgerThatAnswersNothingKeepsNobodyFromBeingServed(t *testing.T) { // G7
+	for _, deadline := range []time.Duration{time.Second, 30 * time.Second} {
+		t.Run(deadline.String(), func(t *testing.T) {
+			regenerated(t, func(t *testing.T, s *scene, store *flaky) {
+				s.spec.Sync, s.spec.Safety.StepDeadline = time.Minute, deadline
+				store.mute.Store(true)
+				e, stop := s.start()
+				defer stop()
+				s.pass(s.spec.Sync)
+				for range 10 {
+					if !s.pulls(s.await(e)) {
+						t.Fatal("it does not pull")
+					}
+					s.pass(s.spec.Sync)
+				}
+			})
+		})
+	}
 }
 
 // A rotation has these moments; at each a process can end, and the next one has to make the best of it.
