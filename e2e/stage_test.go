@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// storyTimeout bounds one story once its parts run; the longest takes a minute and a half.
+	// storyTimeout bounds one story once its parts run; the longest takes two minutes.
 	storyTimeout = 4 * time.Minute
 	// cleanTimeout bounds the removal of a story's objects.
 	cleanTimeout = time.Minute

@@ -90,7 +90,7 @@ func ProductOffClock(ctx context.Context, dir string, packages ...string) error 
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(replaced, []byte(text), 0o600), os.WriteFile(overlay, files, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(replaced, []byte(text), 0o600), os.WriteFile(overlay, files, 0o600)); err != nil {
 		return fmt.Errorf("writing another package time: %w", err)
 	}
 	return product(ctx, dir, append([]string{"-overlay=" + overlay}, packages...)...)

@@ -59,6 +59,9 @@ func (p Part) Build(ctx context.Context) (string, error) {
 	cache := filepath.Join(filepath.Dir(e2e), ".cache", "e2e")
 	out := filepath.Join(cache, p.module+"-"+key)
 
+	if _, err := os.Stat(out); err == nil {
+		return out, nil // nobody has to wait for another part
+	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", fmt.Errorf("making the cache: %w", err)
 	}

@@ -148,6 +148,40 @@ func TestStopKillsWhatDoesNotListen(t *testing.T) {
 	}
 }
 
+// A test that fails while a process is paused must not wait for it for ever.
+func TestAPausedProcessGoesOnAndCanBeKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Start(self(path+".log", "child", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	if err := p.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if _, err := io.ReadFull(pipe, make([]byte, len("up"))); err != nil {
+		t.Fatalf("child did not go on: %v", err)
+	}
+	if err := p.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	p.Kill()
+	if err := p.Resume(); err == nil {
+		t.Error("a killed process could be resumed")
+	}
+}
+
 func TestOnFreePortTriesAgainOnlyOnConflict(t *testing.T) {
 	other := errors.New("other")
 	for _, tt := range []struct {
