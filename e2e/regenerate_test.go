@@ -223,10 +223,13 @@ func TestThreeReplicasWithOneLedgerMakeQuayRegenerateOncePerRotation(t *testing.
 	l.regenerated(2)
 	l.say(l.began, "all serve %s", token)
 
-	// So slow that not enough of the lease is left to ask Quay: whoever is stopped meanwhile certainly has not asked.
+	// So slow that not enough of the lease is left to ask Quay: whoever is stopped meanwhile certainly has not asked. It looks twice, and
+	// is stopped in its second look. When it wakes up it finds the answer, the old token, or its own time for the call over.
 	_, err = l.quay.Inject(l.ctx, product.Fault{Operation: "robot.get", Delay: "450ms"})
 	check(t, err)
 	sleeper := l.holder()
+	intended := time.Now()
+	l.untilSeen(10*time.Millisecond, "it looks once more", func() bool { return time.Since(intended) > 650*time.Millisecond })
 	l.pause(sleeper)
 	stopped := time.Now()
 	check(t, l.quay.Mend(l.ctx))
@@ -237,6 +240,9 @@ func TestThreeReplicasWithOneLedgerMakeQuayRegenerateOncePerRotation(t *testing.
 	old := token
 	token = l.changed(old)
 	end, _ := l.register.gone(old)
+	if after := end.Sub(intended); after < takeover-lookInterval {
+		t.Errorf("the others took over after %v, and must leave the holder alone for %v", after, takeover)
+	}
 	l.silent(sleeper, stopped.Add(staleWindow), end)
 	l.until("it is stopped for longer than takeover", func() bool { return time.Since(stopped) > takeover })
 	others := time.Now()
