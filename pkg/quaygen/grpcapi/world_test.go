@@ -50,6 +50,7 @@ type world struct {
 	server   *grpcapi.Server
 	config   grpcapi.Config
 	who      atomic.Pointer[auth.Authenticator]
+	extra    *grpc.ServiceDesc // a service of the test's own
 
 	address string                   // where it listens
 	dial    func() (net.Conn, error) // connects
@@ -97,6 +98,7 @@ func newWorld(t testing.TB) *world {
 		quay: quaytest.New(quaytest.Options{Now: func() time.Time { return time.Now().Add(sinceThen) }}),
 		log:  &logBuffer{}, registry: prometheus.NewRegistry(), dir: t.TempDir(), ca: newIssuer(t, "CA"),
 	}
+	t.Cleanup(func() { w.hunt(t) }) // when all else has ended
 	w.quay.AddUser("admin")
 	w.quay.AddOrganization("myorg", "admin")
 	w.quay.AddRepository("myorg", "app")
@@ -204,6 +206,9 @@ func (w *world) look(t testing.TB) {
 func (w *world) serve(t testing.TB, listener net.Listener) {
 	t.Helper()
 	w.server = grpcapi.New(w.config)
+	if w.extra != nil {
+		w.server.Register(w.extra)
+	}
 	w.address = listener.Addr().String()
 	w.dial = func() (net.Conn, error) { return net.Dial("tcp", w.address) }
 	if p, ok := listener.(*pipes); ok {
@@ -321,13 +326,21 @@ func is(t testing.TB, what string, err error, code codes.Code, texts ...string) 
 	}
 }
 
+// hunt looks for tokens where none may be.
+func (w *world) hunt(t testing.TB) {
+	t.Helper()
+	w.noTokens(t, "the log", w.log.String())
+	families, err := w.registry.Gather()
+	check(t, err)
+	for _, family := range families {
+		w.noTokens(t, "a metric", family.String())
+	}
+}
+
 // noTokens checks that a text holds no token that Quay ever gave to a robot, and none of a client.
 func (w *world) noTokens(t testing.TB, what, text string) {
 	t.Helper()
 	ever := w.quay.Ever("myorg")
-	if len(ever) == 0 {
-		t.Error("there was no token to look for")
-	}
 	for _, robot := range ever {
 		if token := robot.Token.Reveal(); strings.Contains(text, token) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("myorg+"+robot.Short+":"+token))) {
 			t.Errorf("%s holds the token of %s", what, robot.Short)
@@ -340,25 +353,34 @@ func (w *world) noTokens(t testing.TB, what, text string) {
 
 func codeOf(err error) string { return status.Code(err).String() }
 
-// counted is the value of a metric with these values of its labels name and code.
-func (w *world) counted(t testing.TB, metric, name, code string) float64 {
+// requests is how many calls were counted under a name and code.
+func (w *world) requests(t testing.TB, name, code string) (n float64) {
 	t.Helper()
 	families, err := w.registry.Gather()
 	check(t, err)
-	total := 0.0
 	for _, family := range families {
-		if family.GetName() != metric {
-			continue
-		}
 		for _, m := range family.GetMetric() {
 			has := map[string]string{}
 			for _, label := range m.GetLabel() {
 				has[label.GetName()] = label.GetValue()
 			}
-			if has["name"] == name && has["code"] == code {
-				total += m.GetCounter().GetValue()
+			if family.GetName() == "quaygen_requests_total" && has["transport"] == "grpc" && has["name"] == name && has["code"] == code {
+				n += m.GetCounter().GetValue()
 			}
 		}
 	}
-	return total
+	return n
+}
+
+// underWay is how many calls are being answered, as the metrics say.
+func (w *world) underWay(t testing.TB) (n float64) {
+	t.Helper()
+	families, err := w.registry.Gather()
+	check(t, err)
+	for _, family := range families {
+		if family.GetName() == "quaygen_requests_in_flight" {
+			n += family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return n
 }
