@@ -85,7 +85,7 @@ func (s *Service) manages(caller policy.Caller, what string, ref rotation.Ref) e
 	if _, err := s.known(ref); err != nil {
 		return err
 	}
-	s.log.Info("an operator asks to "+what+" a robot", "client", caller.Name, "how", caller.How, "robot", ref.String())
+	s.log.Info("an operator gives an order", "order", what, "client", caller.Name, "how", caller.How, "robot", ref.String())
 	return nil
 }
 
