@@ -16,6 +16,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
 	quaygenv1 "github.com/quaygen/quaygen/proto/quaygen/v1"
 )
 
@@ -184,4 +185,30 @@ func TestRequestsAreCountedByConfiguredNamesAndCodes(t *testing.T) {
 			t.Errorf("%v requests are under way", n)
 		}
 	})
+}
+
+// What Quay, or a proxy before it, says of a failure comes into what operators are told. A message holds only UTF-8; what
+// is none must not end every listing.
+func TestWhateverQuaySaysOperatorsAreAnswered(t *testing.T) {
+	for _, body := range []string{"\xff\xfe\x00 broken", `{"error_message":"caf` + "\xe9" + `","message":"` + "\xc3" + `"}`, "<html>" + strings.Repeat("\u20ac", 2000), "\x1b[31mred"} {
+		for _, operation := range []string{"permission.put", "robot.create", "robot.list"} {
+			for _, code := range []int{400, 503} {
+				inBubble(t, func(t *testing.T, w *world) {
+					pass(2 * time.Minute)
+					w.watch(t, w.as(t, "viewer"), "").listing(t)
+					list, err := w.robotsAs(t, "viewer").List(t.Context(), &quaygenv1.RobotsListRequest{})
+					if err != nil || len(list.GetRobots()) != 2 {
+						t.Errorf("%s says %d %q: %v", operation, code, body[:6], err)
+					}
+					w.robot(t, "puller", "")
+					_, err = w.store(t, "eso", "prod-shop").get(t, "puller", "")
+					if reason, _ := detailsOf(t, err); err != nil && (reason == "" || reason == "INTERNAL") {
+						t.Errorf("%s says %d %q: %v", operation, code, body[:6], err)
+					}
+				}, func(w *world) {
+					w.quay.Inject(quaytest.Fault{Operation: operation, Status: code, Body: body, ContentType: "application/json"})
+				})
+			}
+		}
+	}
 }

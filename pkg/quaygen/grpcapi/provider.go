@@ -80,14 +80,18 @@ func (s *provider) GetSecretMap(ctx context.Context, r *providerv1.GetSecretMapR
 	if err != nil {
 		return nil, err
 	}
-	data := bytesOf(answer.Data())
+	response := quaygen.Memo(answer, secretMap)
 	if property := r.GetRemoteRef().GetProperty(); property != "" {
-		data = map[string][]byte{property: data[property]}
+		response = &providerv1.GetSecretMapResponse{Secrets: map[string][]byte{property: response.GetSecrets()[property]}}
 	}
-	if !answer.Valid() {
+	if !answer.Valid() { // the last thing before the credential leaves
 		return nil, quaygen.ErrExpired(answer.Name())
 	}
-	return &providerv1.GetSecretMapResponse{Secrets: data}, nil
+	return response, nil
+}
+
+func secretMap(a *quaygen.Answer) *providerv1.GetSecretMapResponse {
+	return &providerv1.GetSecretMapResponse{Secrets: bytesOf(a.Data())}
 }
 
 // maxPattern bounds the length of a pattern to find names with.
