@@ -118,7 +118,7 @@ func TestAPanicIsAnInternalErrorThatTellsNothing(t *testing.T) {
 		"bytes":   func(context.Context) error { panic([]byte(value)) },
 		"a map":   func(context.Context) error { panic(map[string]string{value: value}) },
 		"error":   func(context.Context) error { panic(errors.New(value)) },
-		"runtime": func(context.Context) error { var m map[string]int; m[value] = 1; return nil },
+		"runtime": func(context.Context) error { return fmt.Errorf("%v", []string{value}[len(value):][0]) },
 	} {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.mint(t, "puller")

@@ -3,7 +3,6 @@ package grpcapi_test
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
-	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 	quaygenv1 "github.com/quaygen/quaygen/proto/quaygen/v1"
 )
 
@@ -102,16 +100,6 @@ func TestAPullSecretInEachFormat(t *testing.T) {
 
 // near allows for the jitter of rotations.
 func near(got, want time.Duration) bool { return got <= want && got > want-want/10 }
-
-// crowd are robots that Quay does not hear of in a test: there is no time for it.
-func (w *world) crowd(t testing.TB, n int) []rotation.Assignment {
-	t.Helper()
-	var robots []rotation.Assignment
-	for i := range n {
-		robots = append(robots, w.assignment(t, fmt.Sprintf("crowd-%04d", i), "app"))
-	}
-	return robots
-}
 
 func TestPagesShowEveryRobotThatIsThereThroughoutAndNoneTwice(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
