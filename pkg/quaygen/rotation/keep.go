@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,20 +46,20 @@ func (o *organization) recollect(ctx context.Context, client *quay.Client, chain
 }
 
 func (o *organization) remembered(ctx context.Context, m *Memory) {
-	before, sent := m.ledgerTrouble(), time.Now()
+	before := m.ledgerTrouble()
 	r, v, err := ledger.Record{}, ledger.Version(""), errNoLedger
 	if store := o.engine.config.Ledger; store != nil {
 		ctx, cancel := context.WithTimeout(ctx, m.spec.Safety.ledgerTimeout())
 		defer cancel()
 		r, v, err = store.Load(ctx, m.spec.Base)
 	}
-	m.Remembered(r, v, err, sent)
+	m.Remembered(r, v, err, time.Now()) // not before: what it shows may have been written while it was under way (G1)
 	if trouble := m.ledgerTrouble(); trouble != "" && trouble != before {
 		o.log.Warn("the ledger cannot be used; nothing is rotated meanwhile", "robot", m.spec.Name, "error", trouble)
 	}
 }
 
-// record writes into the ledger. Somebody else's write in between is not an error: the next pass reads what it was.
+// record writes into the ledger.
 func (o *organization) record(ctx context.Context, m *Memory, s Step) (bool, error) {
 	store := o.engine.config.Ledger
 	if store == nil {
@@ -80,55 +79,30 @@ func (o *organization) record(ctx context.Context, m *Memory, s Step) (bool, err
 	} else {
 		v, err = store.Replace(ctx, s.Record, m.kept.version)
 	}
-	switch {
-	case err == nil:
-		m.Wrote(s.Record, v, before)
-		return true, nil
-	case errors.Is(err, ledger.ErrExists), errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrNotFound):
-		return true, nil
-	}
-	m.Unclear(err)
-	return false, fmt.Errorf("writing into the ledger: %w", err)
+	return m.Written(s.Record, v, err, before)
 }
 
 // regenerate asks Quay for another token. Quay cannot be told to do so only if the token is still the one that was meant, so
 // that is looked at, and the lease, last thing before asking (G2, G5).
 func (o *organization) regenerate(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
-	changed, err := o.readToken(ctx, client, m, s)
-	if err != nil || changed {
-		return changed, err
+	if _, err := o.readToken(ctx, client, m, s); err != nil {
+		return false, err
 	}
-	if !leaseLeft(m.spec.Safety, elapsed(m.kept.mine)) {
-		return true, nil // the next pass intends again
+	if !m.askable(s, elapsed(m.kept.mine)) {
+		return true, nil // the next pass sees what there is to do instead
 	}
 	// Whatever becomes of this process meanwhile: a request that was sent is better answered than wondered about.
 	m.Posting()
-	_, _, err = client.RegenerateRobot(context.WithoutCancel(ctx), s.Robot)
-	switch {
-	case err == nil, errors.Is(err, quay.ErrRobotMissing):
-		return true, nil
-	case slices.ContainsFunc(clearRefusals, func(refusal error) bool { return errors.Is(err, refusal) }):
-		m.Refused(err.Error())
-	}
-	return true, err
+	_, _, err := client.RegenerateRobot(context.WithoutCancel(ctx), s.Robot)
+	return true, m.Answered(err)
 }
-
-// clearRefusals are the answers after which Quay certainly did nothing.
-var clearRefusals = []error{quay.ErrReadOnly, quay.ErrRateLimited, quay.ErrTokenRejected, quay.ErrForbidden, quay.ErrInvalid}
 
 // probe logs in with the token that was to end.
 func (o *organization) probe(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
 	g, at := m.gens[s.Generation], time.Now()
 	_, err := client.Login(ctx, s.Robot, g.token, nil)
-	switch {
-	case err == nil:
-		m.Probed(at, true)
-	case errors.Is(err, quay.ErrLoginRefused):
-		m.Probed(at, false)
-	default:
-		return false, err
-	}
-	return true, nil
+	err = m.Probed(at, err)
+	return err == nil, err
 }
 
 // verify looks at one robot itself (see doubt.go).

@@ -296,6 +296,7 @@ func (m *Memory) TokenRead(n int64, token secret.String) {
 		g.proof, g.proofReason = unproven, "" // each token is proven for itself
 	}
 	m.learn(g, token)
+	m.kept.read = true
 	m.evaluate()
 }
 

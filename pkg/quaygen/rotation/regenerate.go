@@ -3,10 +3,13 @@ package rotation
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
 // Quay has one token per robot, and no call that replaces it only if nobody did so before. With the strategy regenerate
@@ -19,7 +22,8 @@ type kept struct {
 	record  ledger.Record
 	version ledger.Version // empty: there is no record
 	trouble string         // why the ledger could not be read; "": it was
-	since   time.Time      // local time of the list before which this version was first read (G1)
+	since   time.Time      // local time at which this version had first been read, or before this process wrote it (G1)
+	read    bool           // the robot's token was read after the ledger was
 	unkept  string         // why the last write failed, until another version is read; "": it did not
 
 	mine    time.Time // local time just before this process wrote the open intent; zero: it did not
@@ -47,10 +51,11 @@ func leaseLeft(s Safety, age time.Duration) bool {
 	return age+s.StepDeadline+s.workerTime() <= s.lease()
 }
 
-// Remembered takes in what the ledger holds, read after the list before and before the robot's token was; sent is the local
-// time at which that began. ErrNotFound means that the ledger knows nothing yet; with any other error what was known stays.
-func (m *Memory) Remembered(r ledger.Record, v ledger.Version, err error, sent time.Time) {
+// Remembered takes in what the ledger holds, read after the list before and before the robot's token was; at is the local
+// time when its answer was there. ErrNotFound means that the ledger knows nothing yet; with any other error what was known stays.
+func (m *Memory) Remembered(r ledger.Record, v ledger.Version, err error, at time.Time) {
 	k := &m.kept
+	k.read = false
 	switch {
 	case err == nil:
 	case errors.Is(err, ledger.ErrNotFound):
@@ -61,17 +66,36 @@ func (m *Memory) Remembered(r ledger.Record, v ledger.Version, err error, sent t
 	}
 	k.trouble = ""
 	if v != k.version || k.since.IsZero() {
-		*k = kept{since: sent, quietTil: k.quietTil}
+		*k = kept{since: at, quietTil: k.quietTil}
+		// Somebody has moved on from the token known here. Should a read that is behind still show it, then what was proven
+		// before says nothing.
+		if g := m.gens[0]; g != nil && v != "" && g.token.Fingerprint() != r.Fingerprint {
+			g.proof, g.proofReason = unproven, ""
+		}
 	}
 	k.record, k.version = r, v
 }
 
 // Wrote records that this process has just written r.
 func (m *Memory) Wrote(r ledger.Record, v ledger.Version, before time.Time) {
-	m.kept = kept{record: r, version: v, since: before, quietTil: m.kept.quietTil}
+	m.kept = kept{record: r, version: v, since: before, read: m.kept.read, quietTil: m.kept.quietTil}
 	if !r.Intent.IsZero() {
 		m.kept.mine = before
 	}
+}
+
+// Written takes in the outcome of this process's write of r, which it began at the local time before: v is the version now,
+// or err says why there is none. Somebody else's write in between is not an error: the next pass reads what it was (G4).
+func (m *Memory) Written(r ledger.Record, v ledger.Version, err error, before time.Time) (did bool, _ error) {
+	switch {
+	case err == nil:
+		m.Wrote(r, v, before)
+		return true, nil
+	case errors.Is(err, ledger.ErrExists), errors.Is(err, ledger.ErrConflict), errors.Is(err, ledger.ErrNotFound):
+		return true, nil
+	}
+	m.Unclear(err)
+	return false, fmt.Errorf("writing into the ledger: %w", err)
 }
 
 // Unclear records that nobody knows what the ledger holds now: it is read again before anything is decided. Should it be
@@ -87,8 +111,28 @@ func (m *Memory) ledgerTrouble() string {
 	return cmp.Or(m.kept.trouble, m.kept.unkept)
 }
 
+// askable is the last look before Quay is asked, with the token read just now: it is the one that the intent names (G5), and
+// so long after the intent was written enough of the lease is left (G2).
+func (m *Memory) askable(s Step, written time.Duration) bool {
+	return m.gens[s.Generation].token.Fingerprint() == s.Token && leaseLeft(m.spec.Safety, written)
+}
+
 // Posting records that Quay is about to be asked to regenerate.
 func (m *Memory) Posting() { m.kept.posted = true }
+
+// Answered takes in Quay's answer to a regeneration, and returns what there is to report of it.
+func (m *Memory) Answered(err error) error {
+	switch {
+	case err == nil, errors.Is(err, quay.ErrRobotMissing):
+		return nil
+	case slices.ContainsFunc(clearRefusals, func(refusal error) bool { return errors.Is(err, refusal) }):
+		m.Refused(err.Error())
+	}
+	return err
+}
+
+// clearRefusals are the answers after which Quay certainly did nothing.
+var clearRefusals = []error{quay.ErrReadOnly, quay.ErrRateLimited, quay.ErrTokenRejected, quay.ErrForbidden, quay.ErrInvalid}
 
 // Refused records that Quay certainly did not regenerate; the intent is closed, and tried again some syncs later.
 func (m *Memory) Refused(reason string) {
@@ -98,17 +142,20 @@ func (m *Memory) Refused(reason string) {
 
 const refusalSyncs = 10
 
-// Probed records a login with the token that was to end: at is local time.
-func (m *Memory) Probed(at time.Time, worked bool) {
+// Probed takes in the outcome of a login with the token that was to end: at is local time. It returns err if that is no answer.
+func (m *Memory) Probed(at time.Time, err error) error {
 	k := &m.kept
 	switch {
-	case !worked:
+	case errors.Is(err, quay.ErrLoginRefused):
 		k.alive, k.undone = time.Time{}, false
+	case err != nil:
+		return err
 	case k.alive.IsZero():
 		k.alive = at
 	case at.Sub(k.alive) >= m.spec.Safety.Settle:
 		k.undone = true
 	}
+	return nil
 }
 
 // rotations is how often the token is known to have changed; -1 while that is not known.
@@ -129,7 +176,7 @@ func (p *planner) regenerate() {
 		p.createFixed()
 		return
 	}
-	if !g.present || g.token.IsZero() || !g.tokenRead.Equal(p.at) {
+	if !g.present || g.token.IsZero() || !p.kept.read {
 		return
 	}
 	k, intent := &p.kept, p.kept.record.Intent
@@ -216,6 +263,12 @@ func (p *planner) held() bool {
 	return true
 }
 
+// Reasons for a rotation that is not due.
+const (
+	whyForced  = "a rotation was asked for"
+	whyRevoked = "the token is being revoked"
+)
+
 // intend plans the rotation that is due, or was asked for.
 func (p *planner) intend(g *generation) {
 	r := p.kept.record
@@ -226,9 +279,9 @@ func (p *planner) intend(g *generation) {
 		p.warn("%s is not rotated: %s; one installation rotates a robot, the others say strategy: none", g.Robot.Username(), g.Conflict)
 		return
 	case p.revoke != nil && r.Rotations <= p.revoke.through:
-		why = "the token is being revoked"
+		why = whyRevoked
 	case p.forced && p.forcedAt == r.Rotations:
-		why = "a rotation was asked for"
+		why = whyForced
 	case p.at.Before(p.Next):
 		return
 	default:
@@ -267,9 +320,14 @@ func (m *Memory) regenerable(g *generation) (time.Duration, string) {
 		return 0, "its token is not recorded in the ledger yet"
 	case k.version != "" && k.trouble == "" && k.record.Fingerprint != g.token.Fingerprint():
 		return 0, "its new token is not recorded in the ledger yet"
-	case k.version == "":
-		return 3 * m.spec.Sync, ""
 	}
-	due := k.record.Changed.Add(m.spec.Every - m.spec.early())
-	return max(3*m.spec.Sync, min(fixedServable, due.Sub(m.at)-m.spec.Safety.ClockAllowance)), ""
+	validity := 3 * m.spec.Sync
+	if k.version != "" {
+		due := k.record.Changed.Add(m.spec.Every - m.spec.early())
+		validity = max(validity, min(fixedServable, due.Sub(m.at)-m.spec.Safety.ClockAllowance))
+	}
+	if validity -= m.at.Sub(g.tokenRead); validity <= 0 { // a list says nothing of the token
+		return 0, "its token could not be read since " + clock(g.tokenRead)
+	}
+	return validity, ""
 }
