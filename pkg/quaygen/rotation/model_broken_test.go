@@ -14,6 +14,13 @@ type breach struct {
 	offsets [2]time.Duration                   // how far the clocks that they go by are ahead of Quay's
 	force   func() func(*Memory) (bool, error) // instead of the order to rotate
 	revoke  func(*Memory) int64                // what they revoke, whatever they are asked to
+
+	noConflict bool // the ledger takes every write
+	noLook     bool // the token is not read again before Quay is asked
+	noLease    bool // nor is the lease looked at
+	early      bool // what the ledger has counts as seen from before it was read
+	keepProof  bool // a proof outlives that the ledger names another token
+	strict     bool // not a rule: the last look is held to be right
 }
 
 // TestTheModelNoticesEachBrokenRule: a rule without which the search found nothing would be there for nothing, or the

@@ -28,6 +28,9 @@ type model struct {
 	ends     time.Time           // the horizon
 	scenario *scenario
 	breach   breach
+
+	book *book                    // with the strategy regenerate; else nil
+	well map[fingerprint]struct{} // states from which all becomes well once nothing goes wrong any more; shared by a search's states
 }
 
 // An actor is a replica of a model, with where it is in its sync.
@@ -38,6 +41,12 @@ type actor struct {
 	revoking int64 // an operator waits for the revocation of this and all below; -1: none
 	leaked   *fake // what its operator wants the end of
 	flying   *Step // a creation whose answer was given up, and which arrives yet
+
+	pending  *Step     // with the strategy regenerate: what it is about to do, past the look at its list's age
+	began    time.Time // when it was
+	knows    knowledge
+	noLedger bool // cannot use the ledger
+	unread   bool // cannot read the robot itself
 }
 
 type phase int
@@ -47,6 +56,11 @@ const (
 	again                // it lists again, since something was done
 	working              // it has steps of a list left
 	resting              // until the next tick
+
+	recalling // it reads the ledger next
+	reading   // it reads the token next
+	begun     // it does the pending step next
+	looked    // it has read the token again, and asks Quay next, should the lease allow it
 )
 
 // clone returns a copy of all that can change.
@@ -69,6 +83,7 @@ func (s *model) clone() *model {
 	w.past = []shown{s.w.past[len(s.w.past)-1]} // lag is the model's own
 	w.broken = slices.Clone(w.broken)
 	c.held = maps.Clone(s.held)
+	c.book = s.book.clone()
 	for i, a := range s.replicas {
 		c.replicas[i] = a.clone(&w, copies)
 	}
@@ -109,6 +124,9 @@ type fingerprint [16]byte
 
 // key is the state's fingerprint. Replicas that differ in nothing else may change places.
 func (s *model) key() fingerprint {
+	if s.book != nil {
+		return s.keyInPlace()
+	}
 	w := s.w
 	e := make(encoding, 0, 4096)
 	e.add(w.now, w.skew, w.grantsFail, s.left)

@@ -16,7 +16,7 @@ import (
 
 var (
 	modelDepth  = flag.Int("model.depth", 0, "how many more of each scenario's disturbances the model tries, and how many more ticks")
-	modelStates = flag.Int("model.states", 20_000, "how many states of each scenario the model visits, nearest first; 0: all")
+	modelStates = flag.Int("model.states", 20_000, "how many states of each scenario the model visits, nearest first, and a twentieth of it with the strategy regenerate; 0: all")
 )
 
 // TestNoInterleavingBreaksAnInvariant tries every order in which two replicas can act, within small bounds:
@@ -25,11 +25,14 @@ var (
 //
 // The search is breadth-first, so that what a failure prints is one of the shortest ways to it.
 func TestNoInterleavingBreaksAnInvariant(t *testing.T) {
-	for _, sc := range scenarios {
+	for _, sc := range slices.Concat(scenarios, ledgerScenarios) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			sc = sc.deeper(*modelDepth)
 			states := *modelStates
+			if sc.inPlace {
+				states /= 20 // there each takes longer, since what becomes of it is tried too
+			}
 			if underRace {
 				states = 500
 			}
@@ -55,6 +58,13 @@ type disturbances struct {
 	number            int // creations by hand of a robot with the next number
 	force, revoke     int // orders, to either replica
 	jump              int // of Quay's clock
+
+	// Only with the strategy regenerate, where human, lost, strayed and late are about the regeneration and the ledger's writes.
+	ledger  int // a replica cannot use the ledger for a while
+	unread  int // a replica lists, but cannot read the robot itself, for a while
+	stale   int // reads of the token that show the one before
+	refused int // regenerations that Quay clearly refuses
+	older   int // losses of the ledger, or restorations of what it was before the last write
 }
 
 func (d disturbances) String() string {
@@ -69,7 +79,8 @@ func (d disturbances) String() string {
 
 // counts are pointers to d's fields, in their order.
 func (d *disturbances) counts() []*int {
-	return []*int{&d.crash, &d.pause, &d.cut, &d.login, &d.grants, &d.lag, &d.lost, &d.strayed, &d.late, &d.human, &d.number, &d.force, &d.revoke, &d.jump}
+	return []*int{&d.crash, &d.pause, &d.cut, &d.login, &d.grants, &d.lag, &d.lost, &d.strayed, &d.late, &d.human, &d.number, &d.force, &d.revoke, &d.jump,
+		&d.ledger, &d.unread, &d.stale, &d.refused, &d.older}
 }
 
 // A scenario bounds a search.
@@ -86,6 +97,11 @@ type scenario struct {
 	unpublished int           // ahead of the newest published one; 0 stands for 1
 	live        int           // 0 stands for 3
 	calm        bool          // nothing goes wrong, and in the end everything is done
+
+	inPlace bool          // with the strategy regenerate, in model_regenerate_test.go
+	lead    int           // how many ticks before the rotation is due it starts
+	amid    bool          // the ledger may be put back while a rotation is open
+	beyond  time.Duration // by how much longer than promised a late regeneration may be on its way
 }
 
 const tick = time.Minute
@@ -150,6 +166,9 @@ func (sc scenario) deeper(by int) scenario {
 
 // start returns the state a search begins with.
 func (sc scenario) start(b breach) *model {
+	if sc.inPlace {
+		return sc.startInPlace(b)
+	}
 	w := newWorld()
 	w.skew = sc.skew
 	s := &model{w: w, held: map[int64]time.Time{}, left: sc.most, scenario: &sc, breach: b}
@@ -258,6 +277,9 @@ func (sc scenario) replay(b breach, path []uint8) (trace []string) {
 
 // choices are all that can happen next.
 func (s *model) choices() (out []func(*model)) {
+	if s.book != nil {
+		return s.choicesInPlace()
+	}
 	can := func(what func(*model)) { out = append(out, what) }
 	for i, a := range s.replicas {
 		act := func(what func(*model, *actor)) { can(func(n *model) { what(n, n.replicas[i]) }) }
@@ -560,6 +582,7 @@ func (s *model) crash(a *actor) {
 	s.w.log("%s crashes", a.name)
 	a.restart()
 	a.phase, a.forced, a.revoking, a.leaked = due, false, -1, nil
+	a.pending, a.knows = nil, knowledge{}
 	a.listing, a.leaseSent, a.leaseFor, a.behind = Listing{}, time.Time{}, 0, 0
 }
 
@@ -662,6 +685,10 @@ func (s *model) tick() {
 // Every consumer that could be is there at once: whatever a replica would answer at this moment, somebody got, and
 // holds until it must ask again and is answered.
 func (s *model) check() {
+	if s.book != nil {
+		s.checkInPlace()
+		return
+	}
 	for _, a := range s.replicas {
 		f := a.serve()
 		switch {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
@@ -41,6 +42,7 @@ type rules struct {
 	noValidity  bool     // serves from memory for ever
 	noDeadline  bool     // sends steps however old the list is
 	serveSecond bool     // serves what comes before the newest it sees until it proved that itself
+	serveOpen   bool     // serves the token while a rotation is open
 	amid        []string // the faults of its histories; nil: any
 }
 
@@ -103,6 +105,12 @@ func (r *replica) list(sent time.Time, behind time.Duration) (Listing, bool) {
 
 // observe is what a replica does with a list's answer before it does anything in Quay.
 func (r *replica) observe(l Listing) {
+	r.see(l)
+	r.decide()
+}
+
+// see takes in a list.
+func (r *replica) see(l Listing) {
 	m := r.memory()
 	r.listing, r.worked, r.rest, r.stage = l, false, false, 0
 	r.clock.compareClocks(l)
@@ -110,6 +118,11 @@ func (r *replica) observe(l Listing) {
 	m.SetFrozen(r.clock.frozen)
 	m.SetAccessTimes(!r.w.noConfig && !r.rules.serveSecond, !r.w.noAccess)
 	m.Observe(l, r.wanted())
+}
+
+// decide plans.
+func (r *replica) decide() {
+	m := r.memory()
 	r.chain.work()
 	plan := m.Plan()
 	if r.rules.plan != nil {
@@ -149,7 +162,12 @@ func (r *replica) wanted() Wanted {
 func (r *replica) publish() {
 	m := r.memory()
 	r.lease = nil
-	if g, validity, _ := m.servable(); g != nil {
+	look := m
+	if r.rules.serveOpen {
+		look = m.clone()
+		look.kept.record.Intent = ledger.Intent{}
+	}
+	if g, validity, _ := look.servable(); g != nil {
 		r.leaseSent, r.leaseFor = m.sent, validity
 		r.lease = r.byToken(g)
 	}
@@ -374,7 +392,7 @@ func (r *replica) prove(m *Memory, s Step, f *fake) (tell func(), err error) {
 	switch {
 	case r.noLogin:
 		err = quay.ErrUnreachable
-	case f == nil:
+	case f == nil, !f.token.Equal(m.gens[s.Generation].token):
 		err = quay.ErrLoginRefused
 	default:
 		r.w.login(f)
