@@ -47,10 +47,10 @@ lint: ## golangci-lint, at the version of tools/go.mod
 	$(LINT) run ./...
 
 unit: ## unit tests, in random order, never from the cache
-	$(GO) test -count=1 -shuffle=on -timeout 10m $(UNIT)
+	$(GO) test -count=1 -shuffle=on -timeout 20m $(UNIT)
 
 race: ## unit tests under the race detector
-	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 20m $(UNIT)
+	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 40m $(UNIT)
 
 # Without a C compiler the rest of the tests still says something; this says that it was left out.
 race-if-possible:
