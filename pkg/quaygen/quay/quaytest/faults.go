@@ -82,6 +82,9 @@ func (s *Server) Inject(f Fault) (remove func()) {
 	if f.Probability < 0 || f.Probability > 1 || f.Times < 0 {
 		panic("quaytest: a fault with impossible numbers")
 	}
+	if f.Operation != "" && !slices.Contains(operations, f.Operation) {
+		panic("quaytest: a fault of an operation that there is not: " + f.Operation) // it would never happen, and its test prove nothing
+	}
 	l := &s.faults
 	armed := &armedFault{Fault: f, left: f.Times}
 	l.mu.Lock()

@@ -55,6 +55,12 @@ const (
 	opOther            = "other"
 )
 
+var operations = []string{
+	opRobotCreate, opRobotGet, opRobotList, opRobotDelete, opRobotRegenerate, opRobotPermissions, opRepositoryList, opRepositoryGet,
+	opPermissionList, opPermissionPut, opPermissionGet, opPermissionDelete, opTeamMembers, opTeamAdd, opTeamRemove, opOrganizationGet,
+	opPrototypesList, opUserRobots, opAuth, opConfig, opRegistry, opOther,
+}
+
 // route is one view of the API.
 type route struct {
 	operation string
