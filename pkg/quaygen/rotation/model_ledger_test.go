@@ -167,7 +167,7 @@ func (s *model) login(a *actor, step Step, f fate) {
 		s.disturb(&s.left.lost)
 	}
 	if step.Action == Prove {
-		tell, err := func() {}, error(quay.ErrUnreachable)
+		tell, err := func() {}, quay.ErrUnreachable
 		if !a.cut {
 			tell, err = a.prove(m, step, robot)
 		}
@@ -295,7 +295,7 @@ func (s *model) ask(a *actor, f fate) {
 	p := post{by: a.name, intended: s.numberOf(a.pending.Token), seen: a.knows.look.seen, behind: a.knows.look.behind, asked: why == whyForced || why == whyRevoked}
 	m.Posting()
 	s.w.log("%s: asks Quay to regenerate%s", a.name, f)
-	var err error = quay.ErrUnreachable
+	err := quay.ErrUnreachable
 	switch {
 	case a.cut:
 	case f == arrives:

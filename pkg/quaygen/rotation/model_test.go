@@ -337,6 +337,7 @@ func (s *model) replicaChoices(a *actor, act func(func(*model, *actor))) {
 	case resting: // anything else might as well happen before its next list
 		s.orderChoices(a, act)
 		return
+	case recalling, reading, begun, looked: // only with the strategy regenerate
 	}
 	if s.left.crash > 0 {
 		act((*model).crash)
