@@ -221,9 +221,31 @@ func (e *Engine) Await(ctx context.Context, ref Ref) (*Lease, error) {
 // Statuses returns what is known of every robot, those of namespaces included, ordered by name and namespace.
 func (e *Engine) Statuses() []Status { return e.events.all() }
 
-// Status returns what is known of one robot. Unlike a request it begins nothing.
+// Status returns what is known of one robot. Unlike a request it begins nothing. A namespace can be named by the hash that
+// stands for it.
 func (e *Engine) Status(ref Ref) (Status, bool) {
-	return e.events.find(ref)
+	c, ok := e.known(ref)
+	if !ok {
+		return Status{}, false
+	}
+	return e.events.of(c)
+}
+
+// known returns the chain of a robot that is looked after already. Until a namespace asks, its robot may be known by a hash
+// alone, so that it is found by its name in Quay.
+func (e *Engine) known(ref Ref) (*chain, bool) {
+	r, err := e.robot(ref.Name)
+	if err != nil {
+		return nil, false
+	}
+	if r.shared != nil {
+		return r.shared, ref.Namespace == ""
+	}
+	base, err := namespaceBase(r.assignment.Spec.Base, ref.Namespace)
+	if err != nil {
+		return nil, false
+	}
+	return r.organization.find(base)
 }
 
 // all returns every chain, in no order.

@@ -147,15 +147,14 @@ func (c *chain) now(s Status) Status {
 	return s
 }
 
-func (l *eventLog) find(ref Ref) (Status, bool) {
+func (l *eventLog) of(c *chain) (Status, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for c, s := range l.statuses {
-		if s.Name == ref.Name && s.Namespace == ref.Namespace {
-			return c.now(*s), true
-		}
+	s, ok := l.statuses[c]
+	if !ok {
+		return Status{}, false
 	}
-	return Status{}, false
+	return c.now(*s), true
 }
 
 func (l *eventLog) allLocked(as func(*chain, Status) Status) []Status {

@@ -59,6 +59,14 @@ func NamespaceRobot(base quay.Robot, namespace string) (quay.Robot, error) {
 	return quay.NewRobot(base.Owner(), short)
 }
 
+// namespaceBase is NamespaceRobot, also for what namespacePart returns of a robot whose namespace is not known.
+func namespaceBase(base quay.Robot, namespace string) (quay.Robot, error) {
+	if hashedRE.MatchString(namespace) {
+		return quay.NewRobot(base.Owner(), base.Short()+"_"+namespace)
+	}
+	return NamespaceRobot(base, namespace)
+}
+
 // namespacePart returns what stands for the namespace in the base name of a robot that NamespaceRobot could have returned.
 func namespacePart(base quay.Robot, short string) (string, bool) {
 	part, ok := strings.CutPrefix(short, base.Short()+"_")

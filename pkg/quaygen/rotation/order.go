@@ -27,10 +27,11 @@ type order struct {
 // Rotate brings about a rotation now and returns when the new generation is served. It is refused with an
 // [*UnderWayError] while a superseded generation lives or the newest is not published (rule 20).
 func (e *Engine) Rotate(ctx context.Context, ref Ref) (*Lease, error) {
-	if err := e.order(ctx, ref, rotateOnce()); err != nil {
+	c, err := e.order(ctx, ref, rotateOnce())
+	if err != nil {
 		return nil, err
 	}
-	return e.Current(ref)
+	return c.current(ref)
 }
 
 // rotateOnce returns the step of a rotation's order.
@@ -59,7 +60,7 @@ func rotateOnce() func(*Memory) (bool, error) {
 func (e *Engine) Revoke(ctx context.Context, ref Ref, through int64) (int64, error) {
 	var acted atomic.Int64
 	acted.Store(through)
-	err := e.order(ctx, ref, revokeOnce(&acted))
+	_, err := e.order(ctx, ref, revokeOnce(&acted))
 	return acted.Load(), err
 }
 
@@ -67,7 +68,8 @@ func (e *Engine) Revoke(ctx context.Context, ref Ref, through int64) (int64, err
 // exists any more. What is served, and what is ahead of it, is not ended this way: then it is refused with an
 // [*InUseError]. ErrNoGeneration says that this process knows of none up to number; repeating what was done is harmless.
 func (e *Engine) Retire(ctx context.Context, ref Ref, number int64) error {
-	return e.order(ctx, ref, retireUpTo(ref, number))
+	_, err := e.order(ctx, ref, retireUpTo(ref, number))
+	return err
 }
 
 func retireUpTo(ref Ref, number int64) func(*Memory) (bool, error) {
@@ -133,21 +135,26 @@ func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
 	}
 }
 
-func (e *Engine) order(ctx context.Context, ref Ref, step func(*Memory) (bool, error)) error {
-	c, err := e.chain(ref)
-	if err != nil {
-		return err
+// order waits until an order for a robot that is looked after is done. It begins no robot: that is left to requests.
+func (e *Engine) order(ctx context.Context, ref Ref, step func(*Memory) (bool, error)) (*chain, error) {
+	c, ok := e.known(ref)
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownRobot, ref)
 	}
-	if spec := c.spec.Load(); spec.Strategy == None {
-		return fmt.Errorf("robot %q has the strategy %v: %w", ref, spec.Strategy, ErrNotRotated)
+	spec := c.spec.Load()
+	if spec.Strategy == None {
+		return nil, fmt.Errorf("robot %q has the strategy %v: %w", ref, spec.Strategy, ErrNotRotated)
+	}
+	if spec.Scope == PerNamespace {
+		c.ask() // what is to be rotated does not end as idle meanwhile
 	}
 	ord := &order{step: step, result: make(chan error, 1)}
 	c.organization.take(c, ord)
 	select {
 	case err := <-ord.result:
-		return err
+		return c, err
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for robot %q: %w", ref, ctx.Err())
+		return nil, fmt.Errorf("waiting for robot %q: %w", ref, ctx.Err())
 	}
 }
 

@@ -120,6 +120,14 @@ func (o *organization) begin(a Assignment, base quay.Robot, namespace string) *c
 	return c
 }
 
+// find returns the chain of a namespace's robot.
+func (o *organization) find(base quay.Robot) (*chain, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c, ok := o.chains[base]
+	return c, ok && c.spec.Load().Scope == PerNamespace
+}
+
 // discover adds the chains of namespaces' robots that a list shows: made by other replicas, or by earlier processes.
 func (o *organization) discover(l Listing, chains []*chain) []*chain {
 	o.mu.Lock()
