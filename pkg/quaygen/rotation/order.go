@@ -113,6 +113,9 @@ func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
 	var made int64 // this process makes what is above it for the revocation
 	all := through.Load() < 0
 	return func(m *Memory) (bool, error) {
+		if m.spec.Strategy == Regenerate && m.newest() < 0 {
+			return false, nil // what there is to revoke is not known yet
+		}
 		if asked.IsZero() {
 			asked, made = m.at, m.highest
 			newest := max(m.highest, minute(m.at))
@@ -122,9 +125,6 @@ func revokeOnce(through *atomic.Int64) func(*Memory) (bool, error) {
 			if through.Load() > newest {
 				return true, fmt.Errorf("%w: %d is above the newest, %d", ErrNoGeneration, through.Load(), newest)
 			}
-		}
-		if m.spec.Strategy == Regenerate && m.newest() < 0 {
-			return false, nil // what there is to revoke is not known yet
 		}
 		if all && (through.Load() < 0 || m.spec.Strategy == Overlap) {
 			through.Store(max(through.Load(), m.newestExisting(asked, made)))

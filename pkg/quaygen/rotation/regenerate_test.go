@@ -322,6 +322,34 @@ func TestAForcedRegenerationHappensOnceAndARevocationIsDoneWhenTheTokenIsGone(t 
 	})
 }
 
+// Repeating a revocation is what its caller is told to do when the process ends meanwhile. "No such generation" would read as if
+// it were for nothing.
+func TestARevocationThatIsRepeatedWhileTheLedgerIsAwayWaitsForIt(t *testing.T) {
+	regenerated(t, func(t *testing.T, s *scene, f *flaky) {
+		one, stopOne := s.start()
+		first := s.await(one)
+		ref := rotation.Ref{Name: "puller"}
+		second, err := one.Rotate(t.Context(), ref)
+		stopOne()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.down.Store(true)
+		two, stopTwo := s.start()
+		defer stopTwo()
+		done := make(chan error, 1)
+		go func() {
+			_, err := two.Revoke(t.Context(), ref, second.Generation)
+			done <- err
+		}()
+		s.pass(s.spec.Sync)
+		f.down.Store(false)
+		if err := <-done; err != nil || s.pulls(first) || s.pulls(second) || s.posts() != 2 {
+			t.Errorf("revoking: %v, after %d regenerations", err, s.posts())
+		}
+	})
+}
+
 func TestAdoptingARobotKeepsWhatPeopleGranted(t *testing.T) {
 	for _, prune := range []bool{false, true} {
 		t.Run(fmt.Sprint("prune ", prune), func(t *testing.T) {
