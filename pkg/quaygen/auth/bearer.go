@@ -21,7 +21,7 @@ const checkEvery = time.Second
 type BearerClient struct {
 	Name      string // required, unique
 	Namespace string // the only one it may speak for; "" if its rules decide
-	TokenFile string // required; holds the token, on one line
+	TokenFile string // required; holds the token on one line, or two tokens on two: both are accepted
 
 	Operator     policy.Operator // what it may do with robots
 	OperatorOnly bool            // it has nothing to do with pull secrets
@@ -58,7 +58,8 @@ type token struct {
 }
 
 // Bearer reads the token files of clients. Each must hold one token of [secret.MinBearer] to [secret.MaxBearer] characters that RFC 6750
-// allows, and no two the same one: nobody could tell those clients apart. No clients is no error, and nobody is known.
+// allows, or two while one replaces the other, and no two files the same one: nobody could tell those clients apart. No
+// clients is no error, and nobody is known.
 func Bearer(clients []BearerClient) (*BearerAuthenticator, error) {
 	a := &BearerAuthenticator{
 		clients: append([]BearerClient(nil), clients...),
@@ -113,7 +114,7 @@ func (a *BearerAuthenticator) Err() error {
 	return a.known.Load().problem
 }
 
-// find compares with every client, whichever matches, so that time tells nothing about which.
+// find compares with every token, whichever matches, so that time tells nothing about which.
 func find(known []token, hash [sha256.Size]byte) (policy.Caller, bool) {
 	found := -1
 	for i := range known {
@@ -169,7 +170,7 @@ func (a *BearerAuthenticator) rereadLocked() {
 	for i, c := range a.clients {
 		file, err := a.files[i].reread(c.TokenFile)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("bearer client %q keeps its token: %w", c.Name, err))
+			problems = append(problems, fmt.Errorf("bearer client %q keeps what it had: %w", c.Name, err))
 			continue
 		}
 		next[i] = file
@@ -181,7 +182,7 @@ func (a *BearerAuthenticator) rereadLocked() {
 		if !same {
 			break
 		}
-		problems = append(problems, fmt.Errorf("bearer clients %q and %q keep their tokens: their files hold the same one", a.clients[i].Name, a.clients[j].Name))
+		problems = append(problems, fmt.Errorf("bearer clients %q and %q keep what they had: their files hold the same token", a.clients[i].Name, a.clients[j].Name))
 		next[i], next[j] = a.files[i], a.files[j]
 	}
 	a.files = next
@@ -190,23 +191,25 @@ func (a *BearerAuthenticator) rereadLocked() {
 
 // publishLocked makes what was read what requests are compared with.
 func (a *BearerAuthenticator) publishLocked(problem error) {
-	known := make([]token, len(a.clients))
+	var known []token
 	for i, c := range a.clients {
-		known[i] = token{
-			hash:   a.files[i].hash,
-			caller: c.caller(),
+		for _, hash := range a.files[i].hashes {
+			known = append(known, token{hash: hash, caller: c.caller()})
 		}
 	}
 	a.known.Store(&snapshot{tokens: known, problem: problem})
 }
 
+// twins returns two files that have a token in common.
 func twins(files []tokenFile) (i, j int, found bool) {
 	seen := make(map[[sha256.Size]byte]int, len(files))
 	for j, file := range files {
-		if i, same := seen[file.hash]; same {
-			return i, j, true
+		for _, hash := range file.hashes {
+			if i, same := seen[hash]; same {
+				return i, j, true
+			}
+			seen[hash] = j
 		}
-		seen[file.hash] = j
 	}
 	return 0, 0, false
 }

@@ -161,7 +161,11 @@ func TestBearerRefusesToStart(t *testing.T) {
 		"short":              {{Name: "a", TokenFile: file("short", strings.Repeat("s", 15))}},
 		"long":               {{Name: "a", TokenFile: file("long", strings.Repeat("s", 4097))}},
 		"endless":            {{Name: "a", TokenFile: file("endless", strings.Repeat(" ", 3000)+strings.Repeat("s", 4000))}},
-		"two lines":          {{Name: "a", TokenFile: file("lines", esoToken+"\n"+teamToken+"\n")}},
+		"three lines":        {{Name: "a", TokenFile: file("lines", esoToken+"\n"+teamToken+"\n"+newToken+"\n")}},
+		"two on one line":    {{Name: "a", TokenFile: file("line", esoToken+" "+teamToken+"\n")}},
+		"a token twice":      {{Name: "a", TokenFile: file("twice", esoToken+"\n"+esoToken+"\n")}},
+		"a short second":     {{Name: "a", TokenFile: file("second", esoToken+"\n"+strings.Repeat("s", 15))}},
+		"a second for b":     {{Name: "a", TokenFile: file("both", newToken+"\n"+esoToken)}, {Name: "b", TokenFile: good}},
 		"not for a header":   {{Name: "a", TokenFile: file("umlaut", esoToken+"é")}},
 		"same token":         {{Name: "a", TokenFile: good}, {Name: "b", TokenFile: file("same", esoToken+"\n")}},
 		"same name":          {{Name: "a", TokenFile: good}, {Name: "a", TokenFile: file("other", teamToken)}},
@@ -265,7 +269,7 @@ func TestAFileThatCannotBeUsedKeepsTheLastToken(t *testing.T) {
 			"gone":       func() error { return nil },
 			"emptied":    func() error { return os.WriteFile(eso, nil, 0o600) },
 			"short":      func() error { return os.WriteFile(eso, []byte("short"), 0o600) },
-			"two lines":  func() error { return os.WriteFile(eso, []byte(newToken+"\n"+newToken), 0o600) },
+			"twice":      func() error { return os.WriteFile(eso, []byte(newToken+"\n"+newToken), 0o600) },
 			"directory":  func() error { return os.Mkdir(eso, 0o700) },
 			"taken":      func() error { return os.WriteFile(eso, []byte(teamToken), 0o600) },
 			"lost link":  func() error { return os.Symlink("nowhere", eso) },
@@ -292,6 +296,39 @@ func TestAFileThatCannotBeUsedKeepsTheLastToken(t *testing.T) {
 		next()
 		if whoHas(t, a, newToken) != "eso" || a.Err() != nil {
 			t.Errorf("the mended file was not read: %v", a.Err())
+		}
+	})
+}
+
+// The order of the documented procedure: the new token beside the old one, then the caller changes, then the old one goes.
+func TestBothTokensOfAFileAreAcceptedWhileOneReplacesTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, eso, _ := fixture(t)
+		for _, step := range []struct {
+			content  string
+			old, new string // whose they are then
+		}{
+			{newToken + "\n" + esoToken + "\n", "eso", "eso"},
+			{"\r\n" + esoToken + " \r\n\r\n " + newToken, "eso", "eso"},
+			{newToken + "\n", "", "eso"},
+		} {
+			write(t, eso, step.content)
+			next()
+			if old, fresh := whoHas(t, a, esoToken), whoHas(t, a, newToken); old != step.old || fresh != step.new || whoHas(t, a, teamToken) != "team-a" || a.Err() != nil {
+				t.Errorf("%q: the old token is %q's, the new one %q's; %v", step.content, old, fresh, a.Err())
+			}
+		}
+	})
+}
+
+func TestATokenThatTwoFilesShareInAnyLineIsNeitherClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, eso, team := fixture(t)
+		write(t, eso, esoToken+"\n"+newToken)
+		write(t, team, newToken+"\n"+teamToken)
+		next()
+		if whoHas(t, a, newToken) != "" || whoHas(t, a, esoToken) != "eso" || whoHas(t, a, teamToken) != "team-a" || a.Err() == nil {
+			t.Errorf("reported %v", a.Err())
 		}
 	})
 }

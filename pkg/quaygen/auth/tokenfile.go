@@ -14,11 +14,11 @@ import (
 // again within the same tick of the file system's clock; some count in seconds.
 const settled = 2 * time.Second
 
-// tokenFile is a file as it was read: the token's hash, not the token.
+// tokenFile is a file as it was read: the hashes of its tokens, not the tokens.
 type tokenFile struct {
-	hash [sha256.Size]byte
-	info os.FileInfo
-	read time.Time
+	hashes [][sha256.Size]byte // one, or two while the client's token is being replaced
+	info   os.FileInfo
+	read   time.Time
 }
 
 // reread reads the file at path if it is not the one that f was read from: another inode, as after a rename or when
@@ -35,7 +35,7 @@ func (f tokenFile) reread(path string) (tokenFile, error) {
 	return readTokenFile(path)
 }
 
-// readTokenFile hashes the token in the file at path. White space around the token is not part of it.
+// readTokenFile hashes the tokens in the file at path. White space around a token is not part of it.
 func readTokenFile(path string) (tokenFile, error) {
 	// Opening a pipe would wait for somebody to write to it.
 	if info, err := os.Stat(path); err != nil {
@@ -55,16 +55,24 @@ func readTokenFile(path string) (tokenFile, error) {
 		return tokenFile{}, fmt.Errorf("looking at its token file: %w", err)
 	}
 	const surroundings = 1024 // bytes of white space that are put up with
-	content, err := io.ReadAll(io.LimitReader(file, secret.MaxBearer+surroundings+1))
+	content, err := io.ReadAll(io.LimitReader(file, secret.MaxBearers*secret.MaxBearer+surroundings+1))
 	if err != nil {
 		return tokenFile{}, fmt.Errorf("reading its token file: %w", err)
 	}
-	if len(content) > secret.MaxBearer+surroundings {
-		return tokenFile{}, fmt.Errorf("its token file %s holds more than a token", path)
+	if len(content) > secret.MaxBearers*secret.MaxBearer+surroundings {
+		return tokenFile{}, fmt.Errorf("its token file %s holds more than tokens", path)
 	}
-	token, err := secret.ParseBearer(content)
+	tokens, err := secret.ParseBearers(content)
 	if err != nil {
 		return tokenFile{}, fmt.Errorf("its token file %s %w", path, err)
 	}
-	return tokenFile{hash: sha256.Sum256([]byte(token.Reveal())), info: info, read: read}, nil
+	f, around := tokenFile{info: info, read: read}, len(content)
+	for _, token := range tokens {
+		f.hashes = append(f.hashes, sha256.Sum256([]byte(token.Reveal())))
+		around -= len(token.Reveal())
+	}
+	if around > surroundings {
+		return tokenFile{}, fmt.Errorf("its token file %s holds more than tokens", path)
+	}
+	return f, nil
 }

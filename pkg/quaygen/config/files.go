@@ -84,17 +84,7 @@ func (d *decoder) checkFiles() {
 		if ref.kind != clientTokenFile {
 			continue
 		}
-		token, err := secret.ParseBearer(data)
-		first, taken := clients[token.Reveal()]
-		switch {
-		case err != nil:
-			d.fail(ref.path, "%q %v", ref.name, err)
-		case taken && first.name == ref.name: // said already, of the configuration alone
-		case taken:
-			d.fail(ref.path, "%q holds the same token as the file of %s: nobody could tell the two clients apart; give each a token of its own", ref.name, first.path)
-		default:
-			clients[token.Reveal()] = ref
-		}
+		d.checkClientTokens(ref, data, clients)
 	}
 	for _, path := range []string{"server.tls", "server.grpc.tls"} {
 		cert, key := content[path+".certFile"], content[path+".keyFile"]
@@ -103,6 +93,26 @@ func (d *decoder) checkFiles() {
 		}
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
 			d.fail(path+".keyFile", "is not the key of %s.certFile: %v", path, err)
+		}
+	}
+}
+
+// checkClientTokens looks at each token of a client's file. In clients is the first mention of each, by token.
+func (d *decoder) checkClientTokens(ref fileRef, data []byte, clients map[string]fileRef) {
+	tokens, err := secret.ParseBearers(data)
+	if err != nil {
+		d.fail(ref.path, "%q %v", ref.name, err)
+		return
+	}
+	for _, token := range tokens {
+		first, taken := clients[token.Reveal()]
+		switch {
+		case taken && first.name == ref.name: // said already, of the configuration alone
+		case taken:
+			d.fail(ref.path, "%q holds the same token as the file of %s: nobody could tell the two clients apart; give each a token of its own", ref.name, first.path)
+			return
+		default:
+			clients[token.Reveal()] = ref
 		}
 	}
 }
