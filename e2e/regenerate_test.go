@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
 	"github.com/quaygen/quaygen/e2e/cluster"
@@ -101,16 +99,7 @@ func (s *stage) inNamespace(file, namespace string) string {
 // account returns the configuration of a ServiceAccount with a token as pods have it.
 func (s *stage) account(namespace, name string) *rest.Config {
 	s.t.Helper()
-	accounts, err := s.c.Resource("v1", "ServiceAccount", namespace)
-	check(s.t, err)
-	request := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": map[string]any{"name": name}, "spec": map[string]any{},
-	}}
-	answer, err := accounts.Create(s.ctx, request, metav1.CreateOptions{}, "token")
-	check(s.t, err)
-	token, _, err := unstructured.NestedString(answer.Object, "status", "token")
-	check(s.t, err)
-	known.credential("the token of the ServiceAccount", token)
+	token := s.tokenFor(namespace, name)
 	config := rest.AnonymousClientConfig(s.c.Config)
 	config.BearerToken = token
 	return config

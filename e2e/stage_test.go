@@ -123,6 +123,9 @@ func (s *stage) configure(changes string) {
 		registry["url"], registry["tokenFile"], registry["caFile"] = s.quay.URL, s.quay.TokenFile, s.quay.CAFile
 	}
 	for _, client := range entries(config["clients"]) {
+		if client["serviceAccount"] != nil {
+			continue // the cluster gives it its token
+		}
 		name := client["name"].(string)
 		if s.bearers[name] == "" {
 			s.bearers[name] = rand.Text()

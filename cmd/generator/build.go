@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,11 +12,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
-	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger/kubeledger"
-	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
@@ -81,7 +78,7 @@ func openLedger(ctx context.Context, c *config.Config) (ledger.Store, error) {
 	case c.Ledger.File != "":
 		return ledger.OpenFile(ctx, c.Ledger.File)
 	case c.Ledger.Kubernetes.Namespace != "":
-		api, err := kubernetes()
+		api, err := kubernetes("ledger.kubernetes")
 		if err != nil {
 			return nil, err
 		}
@@ -90,11 +87,12 @@ func openLedger(ctx context.Context, c *config.Config) (ledger.Store, error) {
 	return nil, nil //nolint:nilnil // no ledger is what was asked for
 }
 
-// kubernetes returns the way to the API server: the one that KUBECONFIG names, or that of the pod.
-func kubernetes() (*rest.Config, error) {
+// kubernetes returns the way to the API server, for what the configuration calls key: the one that KUBECONFIG names, or
+// that of the pod.
+func kubernetes(key string) (*rest.Config, error) {
 	api, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("ledger.kubernetes needs a cluster: run as a pod with a ServiceAccount, or set KUBECONFIG: %w", err)
+		return nil, fmt.Errorf("%s needs a cluster: run as a pod with a ServiceAccount, or set KUBECONFIG: %w", key, err)
 	}
 	api.UserAgent = "quaygen/" + buildVersion()
 	api.QPS, api.Burst = 50, 100 // one read for each robot that is regenerated, at each sync
@@ -134,42 +132,4 @@ func settings(c *config.Config) *quaygen.Settings {
 		out.Secrets[s.Name] = secret
 	}
 	return out
-}
-
-// authenticator can be replaced under requests that use it.
-type authenticator struct {
-	current atomic.Pointer[auth.Authenticator]
-}
-
-func (a *authenticator) Authenticate(p auth.Presented) (policy.Caller, error) {
-	return (*a.current.Load())(p)
-}
-
-// authenticators knows the clients by their tokens and certificates.
-func authenticators(c *config.Config) (auth.Authenticator, error) {
-	var tokens []auth.BearerClient
-	var certificates []auth.CertificateClient
-	for _, client := range c.Clients {
-		if client.BearerTokenFile != "" {
-			tokens = append(tokens, auth.BearerClient{
-				Name: client.Name, Namespace: client.Namespace, TokenFile: client.BearerTokenFile,
-				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
-			})
-		}
-		if like := client.Certificate; !like.IsZero() {
-			certificates = append(certificates, auth.CertificateClient{
-				Name: client.Name, Namespace: client.Namespace, CommonName: like.CommonName, DNSNames: like.DNSNames, URIs: like.URIs,
-				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
-			})
-		}
-	}
-	byToken, err := auth.Bearer(tokens)
-	if err != nil {
-		return nil, err
-	}
-	byCertificate, err := auth.Certificates(certificates)
-	if err != nil {
-		return nil, err
-	}
-	return auth.Agreed(byToken.Authenticate, byCertificate.Authenticate), nil
 }

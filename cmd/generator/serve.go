@@ -106,6 +106,7 @@ type server struct {
 	engine   *rotation.Engine
 	service  *quaygen.Service
 	auth     authenticator
+	reviews  *reviews
 	quay     *quayMetrics
 	reloaded prometheus.Gauge
 	loadErr  atomic.Pointer[error]
@@ -116,6 +117,7 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.
 	s := &server{log: log, path: path, started: cfg, listen: listen, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
+	s.reviews = newReviews(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
 	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder()})
@@ -155,7 +157,7 @@ func (s *server) apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	authenticate, err := authenticators(cfg)
+	authenticate, err := authenticators(cfg, s.reviews.reviewer)
 	if err != nil {
 		return err
 	}
@@ -321,6 +323,7 @@ func (s *server) checks() []httpapi.Check {
 	for _, listener := range slices.Sorted(maps.Keys(s.identities)) {
 		checks = append(checks, s.identities[listener].checks(listener)...)
 	}
+	checks = append(checks, s.reviews.checks()...)
 	if h := s.engine.Ledger(); h.Robots > 0 {
 		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
 		if h.Without > 0 {

@@ -6,7 +6,7 @@
 // lets them name one client only. There is no anonymous caller: a request without a credential is an error as well.
 //
 // Errors tell the operator what was wrong. They hold no credential and nothing else a caller has sent, and the caller
-// is not to see them: to it, every refusal is the same 401.
+// is not to see them: to it, every refusal is the same 401, and what wraps [ErrUnavailable] a 503.
 package auth
 
 import (
@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 )
@@ -26,7 +27,14 @@ var (
 	// ErrNoCredential where the credential may yet be another authenticator's, and alone where it is malformed. After
 	// the last authenticator, ErrRejected tells a wrong credential from none.
 	ErrRejected = errors.New("credential not accepted")
+
+	// ErrUnavailable is wrapped when whoever could say whose a credential is cannot be asked now. The credential may be
+	// good: the caller is told to come again, which no 401 says.
+	ErrUnavailable = errors.New("credential cannot be checked now")
 )
+
+// RetryAfter is when it makes sense to present the same credential again after [ErrUnavailable].
+const RetryAfter = 5 * time.Second
 
 // Presented is what a request shows of who sends it, whichever way it came in.
 type Presented struct {

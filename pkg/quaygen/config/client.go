@@ -6,14 +6,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/glob"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 )
 
-// Client is a caller. It has a bearer token, a certificate, or both, of which either is enough.
+// Client is a caller. It has a bearer token, a certificate, or both, of which either is enough; or it is the
+// ServiceAccounts of a kind, each of which is confined to its own namespace.
 type Client struct {
 	Name            string
 	BearerTokenFile string          // empty: it has no token
 	Certificate     Certificate     // zero: it has no certificate
+	ServiceAccount  ServiceAccount  // zero: it is not known by its ServiceAccount
 	Namespace       string          // the one the client is confined to; empty: it says in each request whom it asks for
 	Operator        policy.Operator // what it may do with robots over the API
 	OperatorOnly    bool            // it asks for no pull secret: neither namespace nor namespaceFrom is written
@@ -35,11 +38,15 @@ func (d *decoder) client(v value) Client {
 	o := v.object()
 	defer o.end()
 	c := Client{Name: o.require("name", "the name by which rules refer to this client").name()}
-	token, cert := o.get("bearerTokenFile"), o.get("certificate")
+	token, cert, account := o.get("bearerTokenFile"), o.get("certificate"), o.get("serviceAccount")
 	c.BearerTokenFile = token.file(clientTokenFile)
 	c.Certificate = d.certificate(cert)
-	if o.entries != nil && !token.written() && !cert.written() {
-		token.fail("is missing; write the path of a file that holds the client's token, or certificate: with what the client's TLS certificate says of it")
+	c.ServiceAccount = d.serviceAccount(account, o.has("operator"))
+	switch {
+	case account.written() && (token.written() || cert.written()):
+		account.fail("its namespace comes from its token, so that it has no other credential; make two clients of it")
+	case o.entries != nil && !token.written() && !cert.written() && !account.written():
+		token.fail("is missing; write the path of a file that holds the client's token, or certificate: with what the client's TLS certificate says of it, or serviceAccount: for Kubernetes' own tokens")
 	}
 	operator := o.get("operator")
 	switch operator.oneOf("", "view", "manage") {
@@ -52,6 +59,13 @@ func (d *decoder) client(v value) Client {
 	from.oneOf("", "request")
 	c.Namespace = fixed.matching(namespaceRE, namespaceRule)
 	switch {
+	case account.written():
+		for _, v := range []value{from, fixed} {
+			if v.written() {
+				v.fail("the namespace is that of the ServiceAccount; remove the key (serviceAccount.namespaces says which there may be)")
+			}
+		}
+		c.OperatorOnly = operator.written()
 	case from.written() && fixed.written():
 		from.fail("the client's namespace is fixed by the key namespace; remove one of the two")
 	case o.entries == nil || from.written() || fixed.written():
@@ -61,6 +75,50 @@ func (d *decoder) client(v value) Client {
 		from.fail("is missing; write namespaceFrom: request for a client that asks for many namespaces, namespace: NAME for one that is confined to its own, or operator: view for one that asks for no pull secret")
 	}
 	return c
+}
+
+// ServiceAccount is whose tokens the API server of Kubernetes has to vouch for.
+type ServiceAccount struct {
+	Audience   string   // that tokens are for
+	Namespaces []string // patterns; none: all
+	Names      []string // names, or "*"; none: all
+}
+
+// IsZero reports whether nothing is set.
+func (s ServiceAccount) IsZero() bool {
+	return s.Audience == "" && len(s.Namespaces) == 0 && len(s.Names) == 0
+}
+
+// serviceAccount reads whose tokens are a client's. For an operator, it has to be said: there is a ServiceAccount in each
+// namespace, and no rule would stand in its way.
+func (d *decoder) serviceAccount(v value, operator bool) ServiceAccount {
+	o := v.object()
+	defer o.end()
+	audience, namespaces, names := o.require("audience", "the audience that tokens have to be for, such as quaygen"), o.get("namespaces"), o.get("names")
+	s := ServiceAccount{
+		Audience:   audience.literal(),
+		Namespaces: unique(namespaces.nonEmpty("namespace").items(), value.wildNamespace),
+		Names:      unique(names.nonEmpty("name").items(), value.accountName),
+	}
+	if strings.Contains(s.Audience, "kubernetes.default") {
+		d.warn(audience.path, "is that of the API server: quaygen would get, and accept, tokens that pods use there; choose an audience of its own")
+	}
+	for _, key := range []value{namespaces, names} {
+		if o.entries != nil && operator && !key.written() {
+			key.fail("is missing; say which ServiceAccounts are operators")
+		}
+	}
+	return s
+}
+
+func (v value) wildNamespace() string {
+	return v.matching(wildNamespace, namespaceRule+", or such a name with * for any run of characters")
+}
+
+var accountNameRE = regexp.MustCompile(`\A(?:\*|[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)\z`)
+
+func (v value) accountName() string {
+	return v.matching(accountNameRE, `the name of a ServiceAccount, or "*" for all`)
 }
 
 func (d *decoder) certificate(v value) Certificate {
@@ -120,6 +178,7 @@ func (d *decoder) checkClients(c *Config) *index {
 		path := item("clients", i)
 		clients.add(d, path, client.Name)
 		d.checkCertificates(path+".certificate", client.Certificate, c.Clients[:i])
+		d.checkServiceAccounts(path+".serviceAccount", client.ServiceAccount, c.Clients[:i])
 		if client.BearerTokenFile == "" {
 			continue
 		}
@@ -157,6 +216,32 @@ func (c Certificate) includes(other Certificate) bool {
 		return len(all) == 0 || len(some) > 0 && !slices.ContainsFunc(some, missing)
 	}
 	return (c.CommonName == "" || c.CommonName == other.CommonName) && among(c.DNSNames, other.DNSNames) && among(c.URIs, other.URIs)
+}
+
+// checkServiceAccounts refuses what are the ServiceAccounts of two clients for sure; what could be is refused when it comes.
+func (d *decoder) checkServiceAccounts(path string, s ServiceAccount, before []Client) {
+	for j, other := range before {
+		o := other.ServiceAccount
+		if s.Audience == "" || s.Audience != o.Audience {
+			continue
+		}
+		if o.includes(s) || s.includes(o) {
+			d.fail(path, "the ServiceAccounts are those of clients[%d], too, or some of them: nobody could tell the two apart; write another audience, or namespaces and names that only this client has", j)
+			return
+		}
+	}
+}
+
+// includes reports whether every ServiceAccount that is like other is like s.
+func (s ServiceAccount) includes(other ServiceAccount) bool {
+	// A star in a pattern of some stands for itself here; what matches it by a star of its own matches all it stands for.
+	among := func(all, some []string) bool {
+		missing := func(pattern string) bool {
+			return !slices.ContainsFunc(all, func(wider string) bool { return glob.Match(wider, pattern) })
+		}
+		return len(all) == 0 || len(some) > 0 && !slices.ContainsFunc(some, missing)
+	}
+	return among(s.Namespaces, other.Namespaces) && among(s.Names, other.Names)
 }
 
 // checkNamed compares what a client is with whether a rule names it.

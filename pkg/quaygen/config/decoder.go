@@ -221,6 +221,12 @@ func (o *object) get(key string) value {
 	return v
 }
 
+// has reports whether a key is written.
+func (o *object) has(key string) bool {
+	_, ok := o.entries[key]
+	return ok
+}
+
 // require returns the value of a key that must be written wherever its object is; what says what to write.
 func (o *object) require(key, what string) value {
 	v := o.get(key)

@@ -114,20 +114,39 @@ func walkSchema(t *testing.T, visit func(path string, o schemaObject)) {
 	walk("", root)
 }
 
-// at returns what a document holds at a path such as "robots[0].rotation".
+// at returns what a document holds at a path such as "robots[0].rotation": of a list it is the first item that has it, as
+// some keys exclude others.
 func at(v any, path string) any {
-	for _, step := range strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' }) {
-		switch inner := v.(type) {
-		case map[string]any:
-			v = inner[step]
-		case []any:
-			v = inner[0]
+	step, rest := path, ""
+	if i := strings.IndexAny(path, ".["); i >= 0 {
+		step, rest = path[:i], path[i+1:]
+	}
+	switch inner := v.(type) {
+	case map[string]any:
+		if path != "" {
+			return at(inner[step], rest)
 		}
+	case []any:
+		if path == "" {
+			return v
+		}
+		for _, item := range inner {
+			if found := at(item, rest); found != nil {
+				return found
+			}
+		}
+		return nil
 	}
 	return v
 }
 
-var validKeys = regexp.MustCompile(`\(valid keys: (.*)\)`)
+var (
+	validKeys = regexp.MustCompile(`\(valid keys: (.*)\)`)
+	index     = regexp.MustCompile(`\[[0-9]+\]`)
+)
+
+// first makes the path of an item that of the first one.
+func first(path string) string { return index.ReplaceAllString(path, "[0]") }
 
 func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 	fromSchema, required := map[string][]string{}, map[string][]string{}
@@ -162,7 +181,7 @@ func TestSchemaAndReaderKnowTheSameKeys(t *testing.T) {
 	}
 	fromReader := map[string][]string{}
 	for _, p := range e.Problems {
-		path := strings.TrimSuffix(strings.TrimSuffix(p.Path, "zzzzzz"), ".")
+		path := first(strings.TrimSuffix(strings.TrimSuffix(p.Path, "zzzzzz"), "."))
 		keys := validKeys.FindStringSubmatch(p.Message)
 		if keys == nil {
 			t.Fatalf("unexpected: %s", p)
@@ -194,7 +213,7 @@ func requireProblem(t *testing.T, path, key string) {
 		t.Fatal(err)
 	}
 	_, err = config.Parse("full.yaml", data)
-	if want := strings.TrimPrefix(path+"."+key, ".") + ": is missing"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := strings.TrimPrefix(path+"."+key, ".") + ": is missing"; err == nil || !strings.Contains(first(err.Error()), want) {
 		t.Errorf("without it: %v; want %q", err, want)
 	}
 }

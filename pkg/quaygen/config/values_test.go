@@ -87,11 +87,13 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 			{Name: "team-a", BearerTokenFile: "/var/run/secrets/quaygen/clients/team-a", Namespace: "team-a"},
 			{Name: "dashboard", BearerTokenFile: "/var/run/secrets/quaygen/clients/dashboard", Operator: policy.OperatorView},
 			{Name: "on-call", Certificate: config.Certificate{CommonName: "on-call"}, Operator: policy.OperatorManage, OperatorOnly: true},
+			{Name: "ci", ServiceAccount: config.ServiceAccount{Audience: "quaygen", Namespaces: []string{"ci-*"}, Names: []string{"builder"}}},
 		},
 		Rules: policy.Rules{
 			{Clients: []string{"eso"}, Namespaces: []string{"prod-*"}, Names: []string{"prod-puller", "everything"}},
 			{Clients: []string{"dashboard"}, Namespaces: []string{"status"}, Names: []string{"partner-puller"}},
 			{Clients: []string{"team-*"}, Namespaces: []string{"team-a"}, Names: []string{"*-puller"}},
+			{Clients: []string{"ci"}, Namespaces: []string{"ci-*"}, Names: []string{"own-puller"}},
 		},
 		Server: config.Server{
 			HTTP: config.HTTP{Listen: ":8443"},

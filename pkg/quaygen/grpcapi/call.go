@@ -132,6 +132,9 @@ func (s *Server) who(ctx context.Context) (policy.Caller, error) {
 			address = from.Addr.String()
 		}
 		s.Log.Warn("caller not authenticated", "from", address, "reason", err)
+		if errors.Is(err, auth.ErrUnavailable) {
+			return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter}
+		}
 		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a client certificate or bearer token of a configured client is needed"}
 	}
 	return caller, nil

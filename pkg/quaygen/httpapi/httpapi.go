@@ -107,9 +107,7 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen
 func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Request, int) {
 	caller, err := h.Authenticate(auth.FromRequest(r))
 	if err != nil {
-		h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
-		w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)
-		return quaygen.Request{}, h.fail(w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
+		return quaygen.Request{}, h.notAuthenticated(w, r, err)
 	}
 	request, err := parse(r)
 	if err != nil {
@@ -128,6 +126,16 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 		_, _ = w.Write(answer.Body()) //nolint:gosec // G705: JSON of our own making; if the caller went away there is nobody to tell
 	}
 	return request, http.StatusOK
+}
+
+// notAuthenticated tells the operator why, and the caller little.
+func (h *handler) notAuthenticated(w http.ResponseWriter, r *http.Request, err error) int {
+	h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
+	if errors.Is(err, auth.ErrUnavailable) {
+		return h.fail(w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)
+	return h.fail(w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
 }
 
 var parameters = []string{"namespace", "property", "format"}

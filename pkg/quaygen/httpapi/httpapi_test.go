@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -279,4 +280,24 @@ func TestTheLogHoldsNoCredential(t *testing.T) {
 			}
 		}
 	})
+}
+
+// 401 would tell a caller with a good token to get another one.
+func TestACredentialThatCannotBeCheckedNowIsNotReady(t *testing.T) {
+	w := newWorld(t)
+	unsure := httpapi.New(httpapi.Config{
+		Service: serviceOf(t), Log: logTo(w.log),
+		Authenticate: func(auth.Presented) (policy.Caller, error) {
+			return policy.Caller{}, fmt.Errorf("%w: the API server is away", auth.ErrUnavailable)
+		},
+	})
+	a := httptest.NewRecorder()
+	unsure.ServeHTTP(a, httptest.NewRequest(http.MethodGet, target, http.NoBody))
+	problemOf(t, a)
+	if a.Code != http.StatusServiceUnavailable || a.Header().Get("Retry-After") != "5" || a.Header().Get("WWW-Authenticate") != "" || strings.Contains(a.Body.String(), "API server") {
+		t.Errorf("%d %v %s", a.Code, a.Header(), a.Body)
+	}
+	if !strings.Contains(w.log.String(), "the API server is away") {
+		t.Error("the operator is not told")
+	}
 }

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// apiServer vouches for one ServiceAccount's token, as long as it is not away.
+type apiServer struct {
+	token string
+	away  atomic.Bool
+	asked atomic.Int64
+}
+
+func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var review struct {
+		Spec struct {
+			Token     string   `json:"token"`
+			Audiences []string `json:"audiences"`
+		} `json:"spec"`
+	}
+	s.asked.Add(1)
+	if s.away.Load() || r.URL.Path != "/apis/authentication.k8s.io/v1/tokenreviews" || json.NewDecoder(r.Body).Decode(&review) != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	status := map[string]any{"authenticated": false}
+	if review.Spec.Token == s.token {
+		status = map[string]any{"authenticated": true, "audiences": review.Spec.Audiences, "user": map[string]any{"username": "system:serviceaccount:prod-a:builder"}}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status})
+}
+
+// accountToken makes a token of the ServiceAccount that nobody has signed.
+func accountToken(signature string) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	payload := fmt.Sprintf(`{"sub":"system:serviceaccount:prod-a:builder","aud":["quaygen"],"exp":%d}`, time.Now().Add(time.Hour).Unix())
+	return encode([]byte(`{"alg":"RS256"}`)) + "." + encode([]byte(payload)) + "." + signature
+}
+
+// withAPIServer gives the process an API server, by the environment, and returns a file of the configuration with a client
+// that needs it.
+func (p *process) withAPIServer(s http.Handler) {
+	p.t.Helper()
+	listener := httptest.NewServer(s)
+	p.t.Cleanup(listener.Close)
+	p.write("kubeconfig", fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+		"clusters": [{"name": "c", "cluster": {"server": %q}}], "users": [{"name": "u", "user": {}}]}`, listener.URL))
+	p.t.Setenv("KUBECONFIG", p.dir+"/kubeconfig")
+	p.edit("clients: [", "clients: [{name: ci, serviceAccount: {audience: quaygen}}, ")
+	p.edit("clients: [eso]", "clients: [eso, ci]")
+}
+
+func TestAClientIsKnownByItsServiceAccount(t *testing.T) {
+	p, s := newProcess(t), &apiServer{token: accountToken("good")}
+	p.words = append(p.words, s.token, p.token()) // the latter stays the last
+	p.withAPIServer(s)
+	p.start()
+	p.ready()
+	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
+	if s.asked.Load() != 0 {
+		t.Error("the API server was asked about a token in a client's file")
+	}
+	for range 3 {
+		if status, body := p.ask(s.token); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if status, body := p.ask(accountToken("made-up")); status != http.StatusUnauthorized {
+		t.Errorf("a token that was made up: %d %s", status, body)
+	}
+	if n := s.asked.Load(); n != 2 {
+		t.Errorf("the API server was asked %d times", n)
+	}
+	s.away.Store(true)
+	if status, body := p.ask(accountToken("another")); status != http.StatusServiceUnavailable || !strings.Contains(body, "ask again") {
+		t.Errorf("with the API server away: %d %s", status, body)
+	}
+	if status, _ := p.ask(s.token); status != http.StatusOK {
+		t.Errorf("a known caller with the API server away: %d", status)
+	}
+	if status, body := p.admin("/readyz?verbose"); status != http.StatusOK || !strings.Contains(body, "token-reviews ok: the last one failed: ") {
+		t.Errorf("%d %s", status, body)
+	}
+	_, text := p.admin("/metrics")
+	for _, line := range []string{`quaygen_token_reviews_total{outcome="accepted"} 1`, `quaygen_token_reviews_total{outcome="refused"} 1`, `quaygen_token_reviews_total{outcome="failed"} 1`} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
+
+	// A reload keeps what is known.
+	p.edit("namespaces: [\"prod-*\"]", "namespaces: [\"prod-*\", x]")
+	p.logged(`(?s)configuration in use.*configuration in use`)
+	if status, _ := p.ask(s.token); status != http.StatusOK {
+		t.Errorf("after a reload: %d", status)
+	}
+}
+
+func TestServiceAccountsNeedACluster(t *testing.T) {
+	p := newProcess(t)
+	t.Setenv("KUBECONFIG", p.dir+"/absent")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	p.edit("clients: [", "clients: [{name: ci, serviceAccount: {audience: quaygen}}, ")
+	if code := run(t.Context(), []string{"serve", "--config", p.dir + "/generator.yaml"}, p, p); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	if log := p.log.String(); !strings.Contains(log, "serviceAccount of a client needs a cluster") {
+		t.Error(log)
+	}
+}
