@@ -9,16 +9,26 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 )
 
-// Names returns the pull secrets that caller may have for namespace, sorted. The error says that the namespace is none.
+// Names returns the pull secrets that caller may have for namespace in the default format, sorted. The error says that the
+// namespace is none, or that it cannot be told yet: a list that is short of one would be taken for its deletion.
 func (s *Service) Names(caller policy.Caller, namespace string) ([]string, error) {
+	return s.names(caller, namespace, FormatDockerConfigJSON)
+}
+
+// names returns those that caller may have in one of the formats.
+func (s *Service) names(caller policy.Caller, namespace string, formats ...Format) ([]string, error) {
 	if !namespaceRE.MatchString(namespace) {
 		return nil, &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(namespace))}
 	}
 	settings := s.settings.Load()
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(settings.Secrets)) {
-		if settings.Rules.Decide(caller, namespace, name).Allowed() {
+		switch settings.decide(caller, namespace, name, formats...).Outcome {
+		case policy.Allowed:
 			names = append(names, name)
+		case policy.Open:
+			return nil, errOpen()
+		default:
 		}
 	}
 	return names, nil
@@ -60,10 +70,10 @@ func (s *Service) Tagged(name string, tags map[string]string) bool {
 	return true
 }
 
-// Exists reports whether there is a pull secret, to a caller that may have it.
+// Exists reports whether there is a pull secret, to a caller that may have it in whichever format.
 func (s *Service) Exists(caller policy.Caller, r Request) (bool, error) {
 	settings := s.settings.Load()
-	if err := s.authorize(settings, caller, r); err != nil {
+	if err := s.authorize(settings, caller, r, everyFormat...); err != nil {
 		return false, err
 	}
 	_, ok := settings.Secrets[r.Name]
@@ -81,12 +91,12 @@ func (s *Service) Check(caller policy.Caller, namespace string) (notes []string,
 	case caller.Namespace != "":
 		namespace = caller.Namespace
 		notes = append(notes, fmt.Sprintf("this client may have pull secrets for the namespace %q only", clip(namespace)))
-	case s.settings.Load().Rules.Decide(caller, "any", "any").Outcome == policy.NoRule:
+	case s.settings.Load().decide(caller, "any", "any", everyFormat...).Outcome == policy.NoRule:
 		return nil, &Error{Kind: KindDenied, Detail: "no rule of quaygen's configuration speaks of this client"}
 	default:
 		return nil, nil
 	}
-	names, err := s.Names(caller, namespace)
+	names, err := s.names(caller, namespace, everyFormat...)
 	if err != nil {
 		return nil, err
 	}

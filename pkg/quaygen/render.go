@@ -29,9 +29,16 @@ var formatKeys = map[Format][]string{
 	FormatBasic:            {"username", "password", "registry"},
 }
 
+// everyFormat holds all formats.
+var everyFormat = []Format{FormatDockerConfigJSON, FormatBasic, FormatDockerCfg}
+
 // Formats returns the names of all formats.
 func Formats() []string {
-	return []string{string(FormatDockerConfigJSON), string(FormatBasic), string(FormatDockerCfg)}
+	names := make([]string, len(everyFormat))
+	for i, format := range everyFormat {
+		names[i] = string(format)
+	}
+	return names
 }
 
 // Properties returns the keys of the data of all formats, sorted.
@@ -54,19 +61,16 @@ func FormatWith(property string) (Format, bool) {
 	return "", false
 }
 
-func parseFormat(format, property string, secret PullSecret) (Format, error) {
-	f := Format(format)
-	if f == "" {
-		f = FormatDockerConfigJSON
-	}
+func parseFormat(r Request, secret PullSecret) (Format, error) {
+	f := formatOf(r)
 	keys, ok := formatKeys[f]
 	switch {
 	case !ok:
-		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no format %q; there are %s", clip(format), strings.Join(Formats(), ", "))}
+		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no format %q; there are %s", clip(r.Format), strings.Join(Formats(), ", "))}
 	case f == FormatBasic && len(secret.Parts) > 1:
 		return "", &Error{Kind: KindInvalid, Detail: "the format basic holds one user name and password, but this pull secret joins several robots; ask for one of them, or for dockerconfigjson"}
-	case property != "" && !slices.Contains(keys, property):
-		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no property %q in the format %s; there is %s", clip(property), f, strings.Join(keys, ", "))}
+	case r.Property != "" && !slices.Contains(keys, r.Property):
+		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no property %q in the format %s; there is %s", clip(r.Property), f, strings.Join(keys, ", "))}
 	}
 	return f, nil
 }

@@ -23,6 +23,10 @@ const maxWait = 8 * time.Second
 type Settings struct {
 	Rules   policy.Rules
 	Secrets map[string]PullSecret // what callers may ask for, by name
+
+	// Labels says what is known of a namespace's labels; nil: nobody knows any. It is called with each request, and answers
+	// from memory.
+	Labels func(namespace string) policy.Labels
 }
 
 // PullSecret is what callers ask for: one robot, or several joined.
@@ -87,14 +91,14 @@ var (
 // right now it waits, together with all others who ask for it. Every error is an [*Error].
 func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*Answer, error) {
 	settings := s.settings.Load()
-	if err := s.authorize(settings, caller, r); err != nil {
+	if err := s.authorize(settings, caller, r, formatsOf(r)...); err != nil {
 		return nil, err
 	}
 	secret, ok := settings.Secrets[r.Name]
 	if !ok {
 		return nil, &Error{Kind: KindUnknown, Detail: fmt.Sprintf("there is no pull secret %q", r.Name)}
 	}
-	format, err := parseFormat(r.Format, r.Property, secret)
+	format, err := parseFormat(r, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +117,27 @@ func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*An
 	return s.render(settings, key, secret, leases)
 }
 
-// authorize checks the request's form first, since a rule can only be asked about names that mean something.
-func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request) error {
+// formatOf returns the format that a request means, whether or not there is such a one.
+func formatOf(r Request) Format {
+	if r.Format == "" {
+		return FormatDockerConfigJSON
+	}
+	return Format(r.Format)
+}
+
+// formatsOf returns what the rules are asked about. A format that does not exist is told to whoever may have another.
+func formatsOf(r Request) []Format {
+	for i, format := range everyFormat {
+		if format == formatOf(r) {
+			return everyFormat[i : i+1]
+		}
+	}
+	return everyFormat
+}
+
+// authorize checks the request's form first, since a rule can only be asked about names that mean something. Of several
+// formats one that is permitted is enough.
+func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request, formats ...Format) error {
 	switch {
 	case strings.Contains(r.Name+r.Namespace+r.Property+r.Format, "<no value>"):
 		return &Error{Kind: KindInvalid, Detail: `a template rendered "<no value>": it uses a variable that ESO does not set here`}
@@ -126,12 +149,42 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request)
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(r.Namespace))}
 	}
 	// A client with a namespace of its own that names none is denied: its token alone is no proof of the namespace.
-	decision := settings.Rules.Decide(caller, r.Namespace, r.Name)
+	decision := settings.decide(caller, r.Namespace, r.Name, formats...)
 	if decision.Outcome == policy.Allowed {
 		return nil
 	}
 	s.log.Warn("request refused", "client", caller.Name, "how", caller.How, "namespace", r.Namespace, "name", r.Name, "reason", decision.Reason)
+	if decision.Outcome == policy.Open {
+		return errOpen()
+	}
 	return &Error{Kind: KindDenied, Detail: "this client may not have this pull secret for this namespace"}
+}
+
+// decide asks the rules, for each format in turn until one is permitted. What is not decided for one of them is not for all.
+func (settings *Settings) decide(caller policy.Caller, namespace, name string, formats ...Format) (decision policy.Decision) {
+	q := policy.Request{Namespace: namespace, Name: name}
+	if settings.Labels != nil {
+		q.Labels = settings.Labels(namespace)
+	}
+	for _, format := range formats {
+		q.Format = string(format)
+		d := settings.Rules.Decide(caller, q)
+		if d.Outcome == policy.Allowed {
+			return d
+		}
+		if decision.Outcome != policy.Open {
+			decision = d
+		}
+	}
+	return decision
+}
+
+// errOpen is the answer where a rule may or may not permit what is asked for.
+func errOpen() *Error {
+	return &Error{
+		Kind: KindNotReady, RetryAfter: time.Second,
+		Detail: "whether this client may have this cannot be decided yet: it depends on the labels of the namespace, which are still to be read from Kubernetes",
+	}
 }
 
 func (s *Service) leases(ctx context.Context, secret PullSecret, namespace string) ([]*rotation.Lease, error) {

@@ -210,6 +210,7 @@ func (d *decoder) checkRules(c *Config, clients, names *index) {
 			}
 		}
 	}
+	d.checkExposed(c)
 	if len(c.Rules) == 0 {
 		d.warn("rules", "there are none: everything will be denied")
 		return

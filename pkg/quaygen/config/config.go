@@ -46,6 +46,7 @@ type Config struct {
 	options  Options
 	digest   digest
 	warnings []Problem
+	lines    []int // of Rules
 }
 
 // Registry is a Quay that robots live in.
@@ -82,6 +83,9 @@ type LedgerKube struct {
 
 // Warnings returns what is valid but probably not meant, in the order of the file's lines.
 func (c *Config) Warnings() []Problem { return c.warnings }
+
+// RuleLine returns the line of the file on which the rule with this index begins.
+func (c *Config) RuleLine(i int) int { return c.lines[i] }
 
 // Digest returns 12 hexadecimal digits that identify the file's content, for logs and metrics.
 func (c *Config) Digest() string { return hex.EncodeToString(c.digest[:6]) }

@@ -30,7 +30,10 @@ func (d *decoder) config(v value, c *Config) {
 	c.Robots = each(root.require("robots", "at least one robot").nonEmpty("robot"), func(v value) Robot { return d.robot(v, c, timesOK) })
 	c.PullSecrets = each(root.get("pullSecrets"), d.pullSecret)
 	c.Clients = each(root.get("clients"), d.client)
-	c.Rules = each(root.get("rules"), d.rule)
+	c.Rules = each(root.get("rules"), func(v value) policy.Rule {
+		c.lines = append(c.lines, v.node.Line)
+		return d.rule(v)
+	})
 	c.Server = d.server(root.get("server"))
 	c.Ledger = d.ledger(root.get("ledger"), c)
 }
@@ -180,16 +183,6 @@ func unique(items []value, read func(value) string) []string {
 		all = append(all, s)
 	}
 	return all
-}
-
-func (d *decoder) rule(v value) policy.Rule {
-	o := v.object()
-	defer o.end()
-	return policy.Rule{
-		Clients:    d.names(o.require("clients", "the names of clients, or \"*\""), "client"),
-		Namespaces: d.names(o.require("namespaces", "names of namespaces, with * for any run of characters"), "namespace"),
-		Names:      d.names(o.require("names", "the names of robots and pull secrets, or \"*\""), "name"),
-	}
 }
 
 // email reads an address that pull secrets carry. Registries ignore it; it only must not break the JSON's readers.

@@ -91,6 +91,7 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 		},
 		Rules: policy.Rules{
 			{Clients: []string{"eso"}, Namespaces: []string{"prod-*"}, Names: []string{"prod-puller", "everything"}},
+			{Clients: []string{"eso"}, Namespaces: []string{"*"}, NamespaceLabels: map[string]string{"team": "shop"}, Names: []string{"own-puller"}, Formats: []string{"dockerconfigjson", "basic"}},
 			{Clients: []string{"dashboard"}, Namespaces: []string{"status"}, Names: []string{"partner-puller"}},
 			{Clients: []string{"team-*"}, Namespaces: []string{"team-a"}, Names: []string{"*-puller"}},
 			{Clients: []string{"ci"}, Namespaces: []string{"ci-*"}, Names: []string{"own-puller"}},

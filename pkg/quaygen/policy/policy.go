@@ -1,6 +1,6 @@
 // Package policy decides who may have which pull secret, and for which namespace.
 //
-// Everything is denied unless one rule permits it: a rule permits what matches all three of its lists. Rules only
+// Everything is denied unless one rule permits it: a rule permits what meets all of its conditions. Rules only
 // permit; there is no rule that forbids, and their order means nothing. The package is pure: it knows what it is
 // given, does no I/O, and has no types of HTTP or Kubernetes.
 package policy
@@ -8,6 +8,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/glob"
@@ -27,16 +28,34 @@ type Caller struct {
 	OperatorOnly bool     // it speaks for no namespace at all: no rule gives it a pull secret, not even one for all clients
 }
 
-// Rule permits each of Clients each of Names in each of Namespaces. Entries are literal, or have "*" for any run of
-// characters (see [Match]). An empty list permits nothing; "*" is the way to say all.
+// Rule permits each of Clients each of Names in each of the namespaces, in each of Formats. Entries are literal, or have "*"
+// for any run of characters (see [Match]). An empty list of clients or names permits nothing; "*" is the way to say all.
+//
+// The namespaces are those that one of Namespaces fits and that have all of NamespaceLabels; a rule with neither permits
+// nothing.
 type Rule struct {
-	Clients    []string
-	Namespaces []string
-	Names      []string
+	Clients         []string
+	Namespaces      []string          // none: only the labels decide
+	NamespaceLabels map[string]string // none: only the names decide
+	Names           []string
+	Formats         []string // names of formats, compared as they are; none: all
 }
 
 // Rules are all the rules there are. No rules permit nothing.
 type Rules []Rule
+
+// NeedLabels reports whether a decision can depend on the labels of a namespace.
+func (rs Rules) NeedLabels() bool {
+	return slices.ContainsFunc(rs, func(r Rule) bool { return len(r.NamespaceLabels) > 0 })
+}
+
+// Request is what a caller asks for, as it states it, and what others say about the namespace.
+type Request struct {
+	Namespace string
+	Labels    Labels // of the namespace
+	Name      string
+	Format    string // the name of a format; the default is written out
+}
 
 // Outcome is the sort of a decision. Denied and NoRule are both refusals and look alike to the caller; they are told
 // apart for the operator, who reads NoRule as "nobody ever meant this client to have anything".
@@ -47,6 +66,7 @@ const (
 	Allowed Outcome = iota + 1
 	Denied          // rules speak of this caller, but none permits this
 	NoRule          // no rule speaks of this caller at all
+	Open            // nothing can be decided before the namespace's labels are known: a rule permits this if they fit, none does whatever they are
 )
 
 func (o Outcome) String() string {
@@ -57,6 +77,8 @@ func (o Outcome) String() string {
 		return "denied"
 	case NoRule:
 		return "no rule"
+	case Open:
+		return "open"
 	}
 	return "Outcome(" + strconv.Itoa(int(o)) + ")"
 }
@@ -71,44 +93,57 @@ type Decision struct {
 // Allowed reports whether the caller may go on.
 func (d Decision) Allowed() bool { return d.Outcome == Allowed }
 
-// Decide says whether c may have the pull secret called name for namespace, as the request states them both. A caller
-// with a namespace of its own has to state it too: what is stated otherwise, or not stated, is denied whatever the rules
-// say. So is a request without a namespace, without a name, from a caller without a name, or from one that is an operator
-// only: no "*" stands for nothing.
-func (rs Rules) Decide(c Caller, namespace, name string) Decision {
+// Decide says whether c may have what q asks for. A caller with a namespace of its own has to state it too: what is stated
+// otherwise, or not stated, is denied whatever the rules say. So is a request without a namespace, a name or a format, from a
+// caller without a name, or from one that is an operator only: no "*" stands for nothing.
+func (rs Rules) Decide(c Caller, q Request) Decision {
+	if reason := q.refused(c); reason != "" {
+		return denied(reason)
+	}
+	farthest := OfClients
+	open := false
+	for i := range rs {
+		condition, answer := rs[i].judge(c, q)
+		switch {
+		case answer == Yes:
+			return Decision{Outcome: Allowed, Rule: i, Reason: "permitted by rule " + strconv.Itoa(i)}
+		case answer == NotKnown:
+			open = true
+		}
+		farthest = max(farthest, condition)
+	}
+	switch {
+	case open:
+		return Decision{Outcome: Open, Rule: -1, Reason: fmt.Sprintf("the labels of namespace %q are not known yet", clip(q.Namespace))}
+	case farthest == OfClients:
+		return Decision{Outcome: NoRule, Rule: -1, Reason: "no rule speaks of this caller"}
+	case farthest == OfNamespaces:
+		return denied(fmt.Sprintf("no rule permits this caller anything in namespace %q", clip(q.Namespace)))
+	case farthest == OfNames:
+		return denied(fmt.Sprintf("no rule permits this caller %q in namespace %q", clip(q.Name), clip(q.Namespace)))
+	case farthest == OfFormats:
+		return denied(fmt.Sprintf("no rule permits this caller %q in namespace %q in the format %q", clip(q.Name), clip(q.Namespace), clip(q.Format)))
+	}
+	return denied(fmt.Sprintf("namespace %q has not the labels with which a rule permits %q: %s", clip(q.Namespace), clip(q.Name), q.Labels))
+}
+
+// refused says why no rule is asked, "" if they are.
+func (q Request) refused(c Caller) string {
 	switch {
 	case c.Name == "":
-		return denied("the caller has no name")
+		return "the caller has no name"
 	case c.OperatorOnly:
-		return denied("the caller is an operator only: it speaks for no namespace")
-	case name == "":
-		return denied("the request names no pull secret")
-	case namespace == "":
-		return denied("the request names no namespace")
-	case c.Namespace != "" && c.Namespace != namespace:
-		return denied(fmt.Sprintf("the caller belongs to namespace %q and asked for %q", clip(c.Namespace), clip(namespace)))
+		return "the caller is an operator only: it speaks for no namespace"
+	case q.Name == "":
+		return "the request names no pull secret"
+	case q.Namespace == "":
+		return "the request names no namespace"
+	case q.Format == "":
+		return "the request names no format"
+	case c.Namespace != "" && c.Namespace != q.Namespace:
+		return fmt.Sprintf("the caller belongs to namespace %q and asked for %q", clip(c.Namespace), clip(q.Namespace))
 	}
-	known, inNamespace := false, false
-	for i, r := range rs {
-		if !matchesAny(r.Clients, c.Name) {
-			continue
-		}
-		known = true
-		if !matchesAny(r.Namespaces, namespace) {
-			continue
-		}
-		inNamespace = true
-		if matchesAny(r.Names, name) {
-			return Decision{Outcome: Allowed, Rule: i, Reason: "permitted by rule " + strconv.Itoa(i)}
-		}
-	}
-	switch {
-	case inNamespace:
-		return denied(fmt.Sprintf("no rule permits this caller %q in namespace %q", clip(name), clip(namespace)))
-	case known:
-		return denied(fmt.Sprintf("no rule permits this caller anything in namespace %q", clip(namespace)))
-	}
-	return Decision{Outcome: NoRule, Rule: -1, Reason: "no rule speaks of this caller"}
+	return ""
 }
 
 func denied(reason string) Decision { return Decision{Outcome: Denied, Rule: -1, Reason: reason} }

@@ -17,6 +17,11 @@ func rule(t *testing.T, clients, namespaces, names string) policy.Rule {
 	return r
 }
 
+// ask is a request in the default format, for a namespace whose labels nobody knows.
+func ask(namespace, name string) policy.Request {
+	return policy.Request{Namespace: namespace, Name: name, Format: "dockerconfigjson"}
+}
+
 func TestDecide(t *testing.T) {
 	rules := policy.Rules{
 		0: rule(t, "eso eso-grpc", "prod-* shared", "prod-puller everything"),
@@ -54,7 +59,7 @@ func TestDecide(t *testing.T) {
 		{"what is asked for is no pattern", free("*"), "*", "*", policy.NoRule, -1},
 		{"case counts", free("ESO"), "dev", "anything", policy.NoRule, -1},
 	} {
-		got := rules.Decide(c.caller, c.namespace, c.name)
+		got := rules.Decide(c.caller, ask(c.namespace, c.name))
 		if got.Outcome != c.want || got.Rule != c.rule || got.Reason == "" || got.Allowed() != (c.want == policy.Allowed) {
 			t.Errorf("%s: %+v", c.invariant, got)
 		}
@@ -63,7 +68,7 @@ func TestDecide(t *testing.T) {
 
 func TestNoRulesPermitNothing(t *testing.T) {
 	for _, rules := range []policy.Rules{nil, {}, {policy.Rule{}}, {policy.Rule{Clients: []string{"*"}, Names: []string{"*"}}}} {
-		if got := rules.Decide(policy.Caller{Name: "eso"}, "a", "b"); got.Allowed() {
+		if got := rules.Decide(policy.Caller{Name: "eso"}, ask("a", "b")); got.Allowed() {
 			t.Errorf("%v allows: %+v", rules, got)
 		}
 	}
@@ -77,11 +82,11 @@ func TestNoRuleGivesAnOperatorOnlyAPullSecret(t *testing.T) {
 		{Name: "admin", OperatorOnly: true, Operator: policy.OperatorManage},
 		{Name: "admin", OperatorOnly: true, Operator: policy.OperatorView, Namespace: "prod", How: "certificate"},
 	} {
-		if got := rules.Decide(caller, "prod", "puller"); got.Outcome != policy.Denied || got.Rule != -1 || got.Reason == "" {
+		if got := rules.Decide(caller, ask("prod", "puller")); got.Outcome != policy.Denied || got.Rule != -1 || got.Reason == "" {
 			t.Errorf("%+v: %+v", caller, got)
 		}
 		caller.OperatorOnly = false
-		if got := rules.Decide(caller, "prod", "puller"); !got.Allowed() {
+		if got := rules.Decide(caller, ask("prod", "puller")); !got.Allowed() {
 			t.Errorf("an operator that is a consumer too: %+v", got)
 		}
 	}
@@ -111,7 +116,7 @@ func TestTheZeroDecisionIsNotAllowed(t *testing.T) {
 	if (policy.Decision{}).Allowed() {
 		t.Error("a decision nobody took allows")
 	}
-	for o, want := range map[policy.Outcome]string{0: "Outcome(0)", policy.Allowed: "allowed", policy.Denied: "denied", policy.NoRule: "no rule"} {
+	for o, want := range map[policy.Outcome]string{0: "Outcome(0)", policy.Allowed: "allowed", policy.Denied: "denied", policy.NoRule: "no rule", policy.Open: "open"} {
 		if o.String() != want {
 			t.Errorf("%d is %q, want %q", o, o, want)
 		}
@@ -122,8 +127,8 @@ func TestReasonsAreBounded(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	rules := policy.Rules{rule(t, "a", "*", "n")}
 	for _, d := range []policy.Decision{
-		rules.Decide(policy.Caller{Name: "a"}, long, long),
-		rules.Decide(policy.Caller{Name: "a", Namespace: "b"}, long, long),
+		rules.Decide(policy.Caller{Name: "a"}, ask(long, long)),
+		rules.Decide(policy.Caller{Name: "a", Namespace: "b"}, ask(long, long)),
 	} {
 		if len(d.Reason) > 400 || d.Allowed() {
 			t.Errorf("%d bytes", len(d.Reason))
@@ -210,7 +215,7 @@ func BenchmarkDecideAtTheLastOfAHundredRules(b *testing.B) {
 	caller := policy.Caller{Name: "eso"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if !rules.Decide(caller, "prod-eu", "prod-puller").Allowed() {
+		if !rules.Decide(caller, ask("prod-eu", "prod-puller")).Allowed() {
 			b.Fatal("denied")
 		}
 	}
