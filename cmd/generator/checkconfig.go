@@ -13,18 +13,32 @@ import (
 func newCheckConfig() *cobra.Command {
 	var output string
 	var skipFiles bool
+	var question question
 	c := &cobra.Command{
-		Use:   "check-config FILE",
-		Short: "Check a configuration file and print every problem with its place",
-		Args:  cobra.ExactArgs(1),
+		Use:   "check-config [--explain CLIENT NAMESPACE NAME] FILE",
+		Short: "Check a configuration file and print every problem with its place, or say what its rules decide",
+		Long: `Check a configuration file and print every problem with its place.
+
+With --explain CLIENT NAMESPACE NAME it says whether the service would give the client the pull secret NAME for the
+namespace, which rule decides it, and for each rule why it does or does not apply. It exits with 0 where it would, 4 where
+it would not, 3 where there is no such client or pull secret, and 1 where it depends on labels that --label does not tell.`,
+		Args: question.args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
 				return usageError{fmt.Errorf("-o %q is neither text nor json", output)}
 			}
-			cfg, err := config.Options{SkipFiles: skipFiles}.Load(args[0])
+			file := args[len(args)-1]
+			cfg, err := config.Options{SkipFiles: skipFiles || question.asked}.Load(file)
 			invalid, ok := errors.AsType[*config.Error](err)
 			if err != nil && !ok {
 				return usageError{err}
+			}
+			if question.asked && !ok {
+				explained, err := question.explain(file, cfg)
+				if err != nil {
+					return err
+				}
+				return explained.print(c.OutOrStdout(), output)
 			}
 			if output == "json" {
 				if printErr := printProblems(c, cfg, invalid); printErr != nil {
@@ -42,12 +56,13 @@ func newCheckConfig() *cobra.Command {
 				fmt.Fprintln(c.OutOrStdout(), "warning:", w)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d robots, %d pull secrets that join several, %d clients, %d rules\n",
-				args[0], len(cfg.Robots), len(cfg.PullSecrets), len(cfg.Clients), len(cfg.Rules))
+				file, len(cfg.Robots), len(cfg.PullSecrets), len(cfg.Clients), len(cfg.Rules))
 			return nil
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	c.Flags().BoolVar(&skipFiles, "skip-files", false, "do not look at the token, CA and certificate files: they are on another machine")
+	question.flags(c)
 	return c
 }
 
