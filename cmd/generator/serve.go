@@ -18,12 +18,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
+	"github.com/quaygen/quaygen/pkg/quaygen/namespaces"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
@@ -105,6 +107,7 @@ type server struct {
 	registry *prometheus.Registry
 	engine   *rotation.Engine
 	service  *quaygen.Service
+	labels   *namespaces.Watcher // of namespaces
 	auth     authenticator
 	reviews  *reviews
 	quay     *quayMetrics
@@ -122,6 +125,7 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.
 	s.registry.MustRegister(s.reloaded)
 	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder()})
 	s.service = quaygen.New(s.engine, log)
+	s.labels = namespaces.New(func() (*rest.Config, error) { return kubernetes("namespaceLabels") }, log)
 	if err := s.loadIdentities(); err != nil {
 		return nil, err
 	}
@@ -161,9 +165,16 @@ func (s *server) apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Rules.NeedLabels() {
+		if err := s.labels.Need(); err != nil {
+			s.log.Warn("rules with namespaceLabels allow nothing", "reason", err)
+		}
+	}
 	s.auth.current.Store(&authenticate)
 	s.engine.Apply(robots)
-	s.service.Apply(settings(cfg))
+	answers := settings(cfg)
+	answers.Labels = s.labels.Labels
+	s.service.Apply(answers)
 	s.reloaded.Set(1)
 	s.loadErr.Store(nil)
 	for _, w := range cfg.Warnings() {
@@ -273,6 +284,7 @@ func (s *server) run(ctx context.Context) error {
 		})
 	}
 	run("looking after robots", func() error { return s.engine.Run(work) })
+	run("following the labels of namespaces", func() error { return s.labels.Run(work) })
 	run("watching the configuration", func() error { return config.Watch(work, s.started, s.reload, s.keep) })
 	run("serving callers", func() error { return api.Serve(l.http) })
 	run("serving probes and metrics", func() error { return admin.Serve(l.admin) })
@@ -328,6 +340,13 @@ func (s *server) checks() []httpapi.Check {
 		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
 		if h.Without > 0 {
 			c.Note = fmt.Sprintf("%d of %d robots that need it are not rotated: %s", h.Without, h.Robots, firstLine(h.Err))
+		}
+		checks = append(checks, c)
+	}
+	if needed, err := s.labels.Status(); needed {
+		c := httpapi.Check{Name: "namespace-labels"} // no failure: other rules hold without them
+		if err != nil {
+			c.Note = firstLine(err)
 		}
 		checks = append(checks, c)
 	}

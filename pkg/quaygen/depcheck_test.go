@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"config":            {"policy", "rotation", "quay"},
 	"httpapi":           {"", "auth"},
 	"grpcapi":           {"", "auth", "policy", "rotation", "proto"},
+	"namespaces":        {"policy"},
 	"controllers":       {""},
 	"quay/quaytest":     {"quay"},
 }
@@ -43,7 +44,7 @@ var leaves = []string{"secret", "glob", "certificate"}
 
 // mayUseKubernetes and mayUseGRPC list the packages, below pkg/quaygen, whose own code may import these.
 var (
-	mayUseKubernetes = []string{"auth", "ledger/kubeledger", "controllers"}
+	mayUseKubernetes = []string{"auth", "ledger/kubeledger", "namespaces", "controllers"}
 	mayUseGRPC       = []string{"grpcapi"}
 )
 
