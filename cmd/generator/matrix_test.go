@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
+	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
+	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
+	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
+)
+
+const matrixConfig = `apiVersion: quaygen.dev/v1alpha1
+kind: GeneratorConfig
+instance: test
+registries: [{name: quay, url: %q, tokenFile: ./token, limits: {qps: 100, burst: 100}}]
+robots:
+- {name: puller, registry: quay, organization: myorg, robot: k8s_puller, permissions: {repositories: [{name: app}]}}
+- {name: partner, registry: quay, organization: myorg, robot: k8s_partner, permissions: {repositories: [{name: lib}]}}
+pullSecrets: [{name: pull-both, robots: [puller, partner]}, {name: puller-2, robots: [partner]}]
+server: {http: {listen: "127.0.0.1:0"}, grpc: {listen: "127.0.0.1:0"}, admin: {listen: "127.0.0.1:0"}, tls: {certFile: ./tls.crt, keyFile: ./tls.key, clientCAFile: ./ca.crt}}
+`
+
+// A mutant is a service that decides otherwise than it should, made by what it is given. The zero mutant changes nothing.
+type mutant struct {
+	caller   func(*policy.Caller)
+	settings func(*quaygen.Settings)
+}
+
+// A matrix is a service with every way in open, on loopback, whose rules are replaced again and again.
+type matrix struct {
+	t      *testing.T
+	dir    string
+	quay   string // its URL
+	server *server
+	mutant atomic.Pointer[mutant]
+	http   string // host:port
+	grpc   string
+	roots  *x509.CertPool
+	show   map[string]*tls.Certificate // by client
+	conns  map[string]*grpc.ClientConn // by way and client
+	https  map[string]*http.Client
+}
+
+func matrixToken(client string) string { return client + "-token-0123456789abcdef" }
+
+func newMatrix(t *testing.T) *matrix {
+	t.Helper()
+	m := &matrix{t: t, dir: t.TempDir(), show: map[string]*tls.Certificate{}, conns: map[string]*grpc.ClientConn{}, https: map[string]*http.Client{}}
+	t.Setenv("KUBECONFIG", filepath.Join(m.dir, "none")) // labels are the matrix's own
+	inMemory := quaytest.New(quaytest.Options{})
+	inMemory.AddUser("admin")
+	inMemory.AddOrganization("myorg", "admin")
+	inMemory.AddRepository("myorg", "app")
+	inMemory.AddRepository("myorg", "lib")
+	quayListener := newLoopback(t, inMemory)
+	inMemory.SetHostname("http", quayListener)
+	m.quay = "http://" + quayListener
+	m.write("token", inMemory.AddToken("admin", "org:admin", "repo:admin", "user:admin"))
+	ca := newClientCA(t)
+	m.write("ca.crt", ca.pem())
+	m.roots = x509.NewCertPool()
+	m.roots.AddCert(ca.cert)
+	for _, c := range append([]matrixClient{{name: "nobody"}}, matrixClients...) {
+		m.write(c.name, matrixToken(c.name))
+		m.show[c.name] = ca.issue(c.name, nil)
+	}
+	own := ca.issue("server", func(c *x509.Certificate) {
+		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write("tls.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]})))
+	m.write("tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	m.serve()
+	return m
+}
+
+func newLoopback(t *testing.T, h http.Handler) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: h}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return l.Addr().String()
+}
+
+func (m *matrix) write(name, content string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(content), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// load reads a configuration with these rules.
+func (m *matrix) load(rules []statement) *config.Config {
+	m.t.Helper()
+	text := fmt.Sprintf(matrixConfig, m.quay) + "clients:\n"
+	for _, c := range matrixClients {
+		speaks := map[string]string{"": "namespaceFrom: request", "-": "operator: view"}[c.namespace]
+		if speaks == "" {
+			speaks = "namespace: " + c.namespace
+		}
+		text += fmt.Sprintf("- {name: %s, bearerTokenFile: ./%s, certificate: {commonName: %s}, %s}\n", c.name, c.name, c.name, speaks)
+	}
+	if len(rules) > 0 {
+		text += "rules:\n"
+	}
+	for _, r := range rules {
+		text += r.yaml()
+	}
+	m.write("generator.yaml", text)
+	cfg, err := config.Load(filepath.Join(m.dir, "generator.yaml"))
+	if err != nil {
+		m.t.Fatalf("%v\n%s", err, text)
+	}
+	return cfg
+}
+
+// serve opens the ways in, and waits until there are credentials.
+func (m *matrix) serve() {
+	t := m.t
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	everything := []statement{{clients: []string{"*"}, namespaces: []string{"*"}, names: []string{"*"}}}
+	cfg := m.load(everything)
+	var err error
+	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.mutant.Store(&mutant{})
+	authenticate := func(p auth.Presented) (policy.Caller, error) {
+		caller, err := m.server.auth.Authenticate(p)
+		if change := m.mutant.Load().caller; change != nil && err == nil {
+			change(&caller)
+		}
+		return caller, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	open, err := m.server.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = open.admin.Close()
+	m.http, m.grpc = open.http.Addr().String(), open.grpc.Addr().String()
+	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: m.server.service, Authenticate: authenticate, Log: log}), log)
+	calls := grpcapi.New(grpcapi.Config{Service: m.server.service, Authenticate: authenticate, Log: log, TLS: m.server.identities["grpc"].config()})
+	done := make(chan struct{}, 3)
+	run := func(f func() error) {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			if err := f(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				t.Error(err)
+			}
+		}()
+	}
+	run(func() error { return m.server.engine.Run(ctx) })
+	run(func() error { return api.Serve(tls.NewListener(open.http, m.server.identities["http"].config())) })
+	run(func() error { return calls.Serve(open.grpc) })
+	t.Cleanup(func() {
+		for _, c := range m.conns {
+			_ = c.Close()
+		}
+		stop()
+		_ = api.Close()
+		_ = calls.Shutdown(ctx) // cuts off what is left
+		for range cap(done) {
+			<-done
+		}
+	})
+	deadline := time.Now().Add(patience)
+	for {
+		_, err := m.server.service.Get(t.Context(), policy.Caller{Name: "eso"}, quaygen.Request{Name: "pull-both", Namespace: "prod-a"})
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// use puts rules to use, as a mutant of the service sees them.
+func (m *matrix) use(rules []statement, as mutant) {
+	m.t.Helper()
+	cfg := m.load(rules)
+	if err := m.server.apply(cfg); err != nil {
+		m.t.Fatal(err)
+	}
+	answers := settings(cfg)
+	answers.Labels = func(namespace string) policy.Labels {
+		labels, found := matrixLabels[namespace]
+		switch {
+		case namespace == "prod-new":
+			return policy.Labels{Knowledge: policy.LabelsLater}
+		case !found:
+			return policy.Labels{}
+		}
+		return policy.Labels{Knowledge: policy.LabelsKnown, Values: labels}
+	}
+	if as.settings != nil {
+		as.settings(answers)
+	}
+	m.mutant.Store(&as)
+	m.server.service.Apply(answers)
+}
+
+// play draws sets of rules and requests, and returns what is not as the oracle says, up to most.
+func (m *matrix) play(seed uint64, sets, perWay, most int, as mutant) (wrong []string, seen map[string]int) {
+	m.t.Helper()
+	random := rand.New(rand.NewPCG(seed, 5))
+	seen = map[string]int{}
+	for range sets {
+		rules := drawRules(random)
+		m.use(rules, as)
+		for _, r := range drawRequests(random, rules, perWay) {
+			want := oracle(rules, r)
+			seen[r.way+": "+want]++
+			got, users := m.ask(r)
+			if problem := compareOutcome(r, got, want, users); problem != "" {
+				wrong = append(wrong, fmt.Sprintf("%v: %s\nrules:\n%s", r, problem, writtenRules(rules)))
+			}
+			if len(wrong) >= most {
+				return wrong, seen
+			}
+		}
+	}
+	return wrong, seen
+}
+
+func compareOutcome(r matrixRequest, got, want string, users []string) string {
+	if got != want {
+		return fmt.Sprintf("%s, not %s", got, want)
+	}
+	if got != granted {
+		return ""
+	}
+	robots := matrixSecrets[r.name]
+	if len(users) != len(robots) {
+		return fmt.Sprintf("the credentials of %v, not of %v", users, robots)
+	}
+	for _, robot := range robots {
+		if !slices.ContainsFunc(users, func(u string) bool { return strings.HasPrefix(u, "myorg+k8s_"+robot+"_g") }) {
+			return fmt.Sprintf("the credentials of %v, not of %v", users, robots)
+		}
+	}
+	return ""
+}
+
+func writtenRules(rules []statement) (text string) {
+	for _, r := range rules {
+		text += r.yaml()
+	}
+	return text
+}
