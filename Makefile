@@ -86,7 +86,7 @@ chaos: ## a thousand rotations under faults and kills, beside what others do; wr
 	bin/quaychaos --bin bin --seed $(CHAOS_SEED) --update docs/rotation.md
 
 e2e: ## real kube-apiserver, etcd and ESO as processes; builds them first
-	cd e2e && $(GO) test -count=1 -timeout 40m -v ./...
+	cd e2e && $(GO) test -count=1 -timeout 55m -v ./...
 
 tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod verify

@@ -15,7 +15,7 @@ import (
 )
 
 // startTimeout bounds the start of a part, a cold build included.
-const startTimeout = 30 * time.Minute
+const startTimeout = 45 * time.Minute
 
 // stopTimeout bounds the orderly end of ESO, which takes well under a second.
 const stopTimeout = 20 * time.Second
