@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
 )
 
 // apiServer vouches for one ServiceAccount's token, as long as it is not away.
@@ -47,8 +50,7 @@ func accountToken(signature string) string {
 	return encode([]byte(`{"alg":"RS256"}`)) + "." + encode([]byte(payload)) + "." + signature
 }
 
-// withAPIServer gives the process an API server, by the environment, and returns a file of the configuration with a client
-// that needs it.
+// withAPIServer gives the process an API server, by the environment, and a client that needs it.
 func (p *process) withAPIServer(s http.Handler) {
 	p.t.Helper()
 	listener := httptest.NewServer(s)
@@ -116,5 +118,43 @@ func TestServiceAccountsNeedACluster(t *testing.T) {
 	}
 	if log := p.log.String(); !strings.Contains(log, "serviceAccount of a client needs a cluster") {
 		t.Error(log)
+	}
+}
+
+func TestGuessingTokensKeepsNobodyWithAGoodOneOut(t *testing.T) {
+	p := newProcess(t)
+	p.start()
+	p.ready()
+	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
+	seen := map[int]int{}
+	for i := 0; seen[http.StatusTooManyRequests] < 10 && i < 1000; i++ { // each over a connection of its own
+		status, _ := p.ask(fmt.Sprintf("no-client-has-this-token-%d", i))
+		seen[status]++
+		if i%10 != 0 {
+			continue
+		}
+		if status, body := p.ask(p.token()); status != http.StatusOK {
+			t.Errorf("a good token meanwhile: %d %s", status, body)
+		}
+	}
+	if seen[http.StatusTooManyRequests] < 10 || seen[http.StatusUnauthorized] < 60 || len(seen) != 2 {
+		t.Errorf("guesses were answered %v", seen)
+	}
+	p.logged(`msg="too many failed attempts to authenticate; further ones are not logged one by one" from=127.0.0.1/32`)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := strings.Count(p.log.String(), "caller not authenticated"); n != seen[http.StatusUnauthorized] {
+		t.Errorf("%d lines for %d failures", n, seen[http.StatusUnauthorized])
+	}
+}
+
+func TestAClientWithoutLimitsHasTheDefaultOnes(t *testing.T) {
+	p := newProcess(t)
+	c, err := config.Options{SkipFiles: true}.Load(p.dir + "/generator.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := settings(c).Limits["eso"]; got != quaygen.DefaultLimits() {
+		t.Errorf("%+v, want %+v", got, quaygen.DefaultLimits())
 	}
 }

@@ -115,7 +115,12 @@ func settings(c *config.Config) *quaygen.Settings {
 		hosts[r.Name] = r.Host
 	}
 	parts := map[string]quaygen.Part{}
-	out := &quaygen.Settings{Rules: c.Rules, Secrets: map[string]quaygen.PullSecret{}}
+	out := &quaygen.Settings{Rules: c.Rules, Secrets: map[string]quaygen.PullSecret{}, Limits: map[string]quaygen.Limits{}}
+	for _, client := range c.Clients {
+		out.Limits[client.Name] = quaygen.Limits{
+			QPS: client.Limits.QPS, Burst: client.Limits.Burst, Concurrent: client.Limits.Concurrent, Namespaces: client.MaxNamespaces,
+		}
+	}
 	for _, r := range c.Robots {
 		p := quaygen.Part{Robot: r.Name, Host: hosts[r.Registry], Email: r.Email, PerNamespace: r.Scope == rotation.PerNamespace}
 		parts[r.Name] = p

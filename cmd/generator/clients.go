@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,23 @@ type authenticator struct {
 
 func (a *authenticator) Authenticate(p auth.Presented) (policy.Caller, error) {
 	return (*a.current.Load())(p)
+}
+
+// newGuard counts failed attempts, and reports addresses from which too many come.
+func newGuard(log *slog.Logger, registerer prometheus.Registerer) *auth.Guard {
+	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "quaygen_authentication_failures_total", Help: "Requests whose caller is not known, by what was wrong.",
+	}, []string{"reason"})
+	for _, reason := range []string{auth.FailedNone, auth.FailedRejected, auth.FailedUnavailable, auth.FailedLimited} {
+		failures.WithLabelValues(reason)
+	}
+	registerer.MustRegister(failures)
+	return auth.NewGuard(auth.GuardConfig{
+		Failed: func(reason string) { failures.WithLabelValues(reason).Inc() },
+		Flooded: func(from string) {
+			log.Warn("too many failed attempts to authenticate; further ones are not logged one by one", "from", from)
+		},
+	})
 }
 
 // authenticators knows the clients by their tokens, certificates and ServiceAccounts. reviewer is asked for only where

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
@@ -109,6 +110,7 @@ type server struct {
 	service  *quaygen.Service
 	labels   *namespaces.Watcher // of namespaces
 	auth     authenticator
+	guard    *auth.Guard
 	reviews  *reviews
 	quay     *quayMetrics
 	reloaded prometheus.Gauge
@@ -120,7 +122,7 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.
 	s := &server{log: log, path: path, started: cfg, listen: listen, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
-	s.reviews = newReviews(s.registry)
+	s.guard, s.reviews = newGuard(log, s.registry), newReviews(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
 	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder()})
@@ -165,6 +167,7 @@ func (s *server) apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	authenticate = s.guard.Over(authenticate)
 	if cfg.Rules.NeedLabels() {
 		if err := s.labels.Need(); err != nil {
 			s.log.Warn("rules with namespaceLabels allow nothing", "reason", err)
@@ -257,6 +260,7 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	metrics := quaygen.NewMetrics(s.registry)
+	s.service.Measure(metrics)
 	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: metrics}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks), s.log)
 	grpc := s.newGRPC(metrics)

@@ -33,6 +33,8 @@ const (
 	KindUnfinished
 	// KindUnsupported is what is not offered.
 	KindUnsupported
+	// KindTooMany is a caller that asks for more, or more often, than it may.
+	KindTooMany
 )
 
 // A Row is how a kind of error is told on each way in and out.
@@ -56,6 +58,7 @@ var rows = [...]Row{
 	KindNotReady:        {"not ready", "NOT_READY", 503, "UNAVAILABLE", 1},
 	KindUnfinished:      {"not finished yet", "UNFINISHED", 504, "DEADLINE_EXCEEDED", 1},
 	KindUnsupported:     {"not supported", "UNSUPPORTED", 501, "UNIMPLEMENTED", 1},
+	KindTooMany:         {"too many requests", "TOO_MANY_REQUESTS", 429, "RESOURCE_EXHAUSTED", 1},
 }
 
 // Kinds returns all kinds.

@@ -29,6 +29,7 @@ func TestEveryKindOfErrorHasItsRow(t *testing.T) {
 		{quaygen.KindNotReady, "NOT_READY", 503, "UNAVAILABLE", 1},
 		{quaygen.KindUnfinished, "UNFINISHED", 504, "DEADLINE_EXCEEDED", 1},
 		{quaygen.KindUnsupported, "UNSUPPORTED", 501, "UNIMPLEMENTED", 1},
+		{quaygen.KindTooMany, "TOO_MANY_REQUESTS", 429, "RESOURCE_EXHAUSTED", 1},
 	}
 	if len(want) != len(quaygen.Kinds()) {
 		t.Errorf("%d kinds, %d rows here", len(quaygen.Kinds()), len(want))

@@ -11,6 +11,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	limited  *prometheus.CounterVec
 }
 
 // NewMetrics registers them; nil registers them nowhere.
@@ -24,9 +25,12 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .05, .1, .5, 1, 5, 10},
 		}, []string{"transport"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_requests_in_flight", Help: "Requests that are being answered; watches, rotations on demand and requests for a robot that is being minted wait."}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "quaygen_limited_total", Help: "Requests that were refused because of a limit of their client.",
+		}, []string{"client", "reason"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.seconds, m.inFlight)
+		registerer.MustRegister(m.requests, m.seconds, m.inFlight, m.limited)
 	}
 	return m
 }

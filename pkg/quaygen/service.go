@@ -23,6 +23,7 @@ const maxWait = 8 * time.Second
 type Settings struct {
 	Rules   policy.Rules
 	Secrets map[string]PullSecret // what callers may ask for, by name
+	Limits  map[string]Limits     // by client; one that is not in it has [DefaultLimits]
 
 	// Labels says what is known of a namespace's labels; nil: nobody knows any. It is called with each request, and answers
 	// from memory.
@@ -58,6 +59,7 @@ type Service struct {
 	log      *slog.Logger
 	settings atomic.Pointer[Settings]
 	rendered sync.Map // renderKey → *rendering
+	door     door
 }
 
 // New returns a service that allows nothing yet.
@@ -71,6 +73,7 @@ func New(engine *rotation.Engine, log *slog.Logger) *Service {
 func (s *Service) Apply(settings *Settings) {
 	s.settings.Store(settings)
 	s.rendered.Clear()
+	s.door.names(settings)
 }
 
 // Label returns name if callers may ask for it, else "other": a label of metrics holds nothing that callers make up.
@@ -105,6 +108,9 @@ func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*An
 	namespace := r.Namespace
 	if namespace == "" {
 		namespace = caller.Namespace
+	}
+	if err := s.admitNamespace(settings, caller, secret, namespace); err != nil {
+		return nil, err
 	}
 	leases, err := s.leases(ctx, secret, namespace)
 	if err != nil {

@@ -26,6 +26,7 @@ type world struct {
 	specs   []rotation.Spec
 	parts   map[string]quaygen.PullSecret
 	rules   policy.Rules
+	limits  map[string]quaygen.Limits
 }
 
 // A bubble's clock starts in the year 2000; generations are numbered from 2026.
@@ -104,7 +105,7 @@ func (w *world) start(t testing.TB) {
 		robots = append(robots, rotation.Assignment{Spec: spec, Registry: "quay", Client: w.client})
 	}
 	w.engine.Apply(robots)
-	w.service.Apply(&quaygen.Settings{Rules: w.rules, Secrets: w.parts})
+	w.service.Apply(&quaygen.Settings{Rules: w.rules, Secrets: w.parts, Limits: w.limits})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -6,7 +6,8 @@
 // lets them name one client only. There is no anonymous caller: a request without a credential is an error as well.
 //
 // Errors tell the operator what was wrong. They hold no credential and nothing else a caller has sent, and the caller
-// is not to see them: to it, every refusal is the same 401, and what wraps [ErrUnavailable] a 503.
+// is not to see them: to it, every refusal is the same 401, what wraps [ErrUnavailable] a 503, and what wraps
+// [ErrGuessing] a 429.
 package auth
 
 import (
@@ -31,6 +32,9 @@ var (
 	// ErrUnavailable is wrapped when whoever could say whose a credential is cannot be asked now. The credential may be
 	// good: the caller is told to come again, which no 401 says.
 	ErrUnavailable = errors.New("credential cannot be checked now")
+
+	// ErrGuessing is wrapped, beside one of the others, when credentials that are none came from an address too often.
+	ErrGuessing = errors.New("too many failed attempts")
 )
 
 // RetryAfter is when it makes sense to present the same credential again after [ErrUnavailable].
@@ -44,11 +48,16 @@ type Presented struct {
 	// Certificate is the client's own, which the TLS layer has verified against the CAs of clients and for use by a
 	// client; nil: none was presented, or none that was verified.
 	Certificate *x509.Certificate
+
+	// From is the address it came from, as host:port; "" or anything else: unknown, and one with all others that are.
+	From string
+
+	guessing func() bool // whether that address has failed too often; nil: nobody counts
 }
 
 // FromRequest returns what an HTTP request shows.
 func FromRequest(r *http.Request) Presented {
-	p := Presented{Authorization: r.Header["Authorization"]}
+	p := Presented{Authorization: r.Header["Authorization"], From: r.RemoteAddr}
 	// Certificates that were not verified are among PeerCertificates too.
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && len(r.TLS.VerifiedChains[0]) > 0 {
 		p.Certificate = r.TLS.VerifiedChains[0][0]

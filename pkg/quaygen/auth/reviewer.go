@@ -30,6 +30,7 @@ const (
 	reviewTime  = 3 * time.Second  // for one review, the wait for its turn included
 
 	reviewsPerSecond = 20
+	guessesPerSecond = 2 // of these, for addresses that have failed too often
 	reviewsAtOnce    = 8
 	maxVerdicts      = 1024
 )
@@ -41,6 +42,7 @@ type Reviewer struct {
 	observe func(outcome string)
 	flights singleflight.Group
 	turns   *rate.Limiter
+	guesses *rate.Limiter
 	atOnce  chan struct{}
 	problem atomic.Pointer[error]
 
@@ -97,6 +99,7 @@ func NewReviewer(c ReviewerConfig) (*Reviewer, error) {
 		client:   client,
 		observe:  c.Observe,
 		turns:    rate.NewLimiter(reviewsPerSecond, 2*reviewsPerSecond),
+		guesses:  rate.NewLimiter(guessesPerSecond, guessesPerSecond),
 		atOnce:   make(chan struct{}, reviewsAtOnce),
 		verdicts: make(map[verdictKey]verdict),
 	}
@@ -114,10 +117,18 @@ func (r *Reviewer) Err() error {
 	return nil
 }
 
-// review returns what the API server says, or said a short time ago, of a token that claims to end at expires. Requests
-// with the same token wait for one review. The error wraps [ErrUnavailable].
-func (r *Reviewer) review(token secret.String, audiences []string, expires time.Time) (verdict, error) {
-	key := verdictKey{sha256.Sum256([]byte(token.Reveal())), strings.Join(audiences, "\n")}
+// question is what a review is to find out.
+type question struct {
+	token     secret.String
+	audiences []string
+	expires   time.Time // as the token says
+	guess     bool      // it comes from where many were that are none
+}
+
+// review returns what the API server says, or said a short time ago, of a token. Requests with the same token wait for one
+// review. The error wraps [ErrUnavailable].
+func (r *Reviewer) review(q question) (verdict, error) {
+	key := verdictKey{sha256.Sum256([]byte(q.token.Reveal())), strings.Join(q.audiences, "\n")}
 	if known, ok := r.remembered(key); ok {
 		return known, nil
 	}
@@ -126,7 +137,7 @@ func (r *Reviewer) review(token secret.String, audiences []string, expires time.
 		if known, ok := r.remembered(key); ok { // the flight before this one
 			return known, nil
 		}
-		fresh, err := r.ask(token, audiences, expires)
+		fresh, err := r.ask(q)
 		if err == nil {
 			r.remember(key, fresh)
 		}
@@ -169,17 +180,17 @@ func (r *Reviewer) remember(key verdictKey, v verdict) {
 }
 
 // ask reviews a token now.
-func (r *Reviewer) ask(token secret.String, audiences []string, expires time.Time) (verdict, error) {
+func (r *Reviewer) ask(q question) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), reviewTime)
 	defer cancel()
-	if err := r.turn(ctx); err != nil {
+	if err := r.turn(ctx, q.guess); err != nil {
 		r.observe(ReviewLimited)
 		return verdict{}, fmt.Errorf("%w: too many tokens are to be reviewed: %w", ErrUnavailable, err)
 	}
 	defer func() { <-r.atOnce }()
 	var answer authenticationv1.TokenReview
 	err := r.client.Post().Resource("tokenreviews").MaxRetries(0).Body(&authenticationv1.TokenReview{
-		Spec: authenticationv1.TokenReviewSpec{Token: token.Reveal(), Audiences: audiences},
+		Spec: authenticationv1.TokenReviewSpec{Token: q.token.Reveal(), Audiences: q.audiences},
 	}).Do(ctx).Into(&answer)
 	if err != nil {
 		// An API server's own words could quote what it was sent.
@@ -189,7 +200,7 @@ func (r *Reviewer) ask(token secret.String, audiences []string, expires time.Tim
 		return verdict{}, err
 	}
 	r.problem.Store(nil)
-	v := judge(answer.Status, audiences, expires)
+	v := judge(answer.Status, q.audiences, q.expires)
 	if len(v.audiences) == 0 {
 		r.observe(ReviewRefused)
 	} else {
@@ -198,8 +209,14 @@ func (r *Reviewer) ask(token secret.String, audiences []string, expires time.Tim
 	return v, nil
 }
 
-// turn waits until another review may be sent. Its place is given back by receiving from atOnce.
-func (r *Reviewer) turn(ctx context.Context) error {
+// turn waits until another review may be sent. Its place is given back by receiving from atOnce. What may be a guess waits
+// for its own turn first, so that guesses leave room for others.
+func (r *Reviewer) turn(ctx context.Context, guess bool) error {
+	if guess {
+		if err := r.guesses.Wait(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.turns.Wait(ctx); err != nil {
 		return err
 	}

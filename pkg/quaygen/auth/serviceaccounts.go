@@ -87,7 +87,9 @@ func (a *ServiceAccountAuthenticator) Authenticate(p Presented) (policy.Caller, 
 	case !time.Now().Before(said.expires):
 		return policy.Caller{}, fmt.Errorf("%w: %w: the ServiceAccount token has expired, by the clock of this machine", ErrNoCredential, ErrRejected)
 	}
-	v, err := a.reviewer.review(secret.New(presented), audiences, said.expires)
+	v, err := a.reviewer.review(question{
+		token: secret.New(presented), audiences: audiences, expires: said.expires, guess: p.guessing != nil && p.guessing(),
+	})
 	switch {
 	case err != nil:
 		return policy.Caller{}, err

@@ -20,6 +20,26 @@ type Client struct {
 	Namespace       string          // the one the client is confined to; empty: it says in each request whom it asks for
 	Operator        policy.Operator // what it may do with robots over the API
 	OperatorOnly    bool            // it asks for no pull secret: neither namespace nor namespaceFrom is written
+	Limits          Limits          // what is not written is that of server.limits
+	MaxNamespaces   int             // that may have robots of their own; default 1000
+}
+
+// Limits are how much a client may ask of one process.
+type Limits struct {
+	QPS        float64 // requests a second in the long run; default 1000
+	Burst      int     // requests at once, after a pause; default 5000
+	Concurrent int     // requests that are being answered at the same time; default 1000
+}
+
+// limits reads what is written over what it is else.
+func (d *decoder) limits(v value, otherwise Limits) Limits {
+	o := v.object()
+	defer o.end()
+	return Limits{
+		QPS:        o.get("qps").number(otherwise.QPS, 1_000_000),
+		Burst:      o.get("burst").whole(otherwise.Burst, 1_000_000),
+		Concurrent: o.get("concurrent").whole(otherwise.Concurrent, 1_000_000),
+	}
 }
 
 // Certificate is what a client's certificate is like: all that is set has to match, exactly.
@@ -34,7 +54,7 @@ func (c Certificate) IsZero() bool {
 	return c.CommonName == "" && len(c.DNSNames) == 0 && len(c.URIs) == 0
 }
 
-func (d *decoder) client(v value) Client {
+func (d *decoder) client(v value, limits Limits) Client {
 	o := v.object()
 	defer o.end()
 	c := Client{Name: o.require("name", "the name by which rules refer to this client").name()}
@@ -48,6 +68,8 @@ func (d *decoder) client(v value) Client {
 	case o.entries != nil && !token.written() && !cert.written() && !account.written():
 		token.fail("is missing; write the path of a file that holds the client's token, or certificate: with what the client's TLS certificate says of it, or serviceAccount: for Kubernetes' own tokens")
 	}
+	c.Limits = d.limits(o.get("limits"), limits)
+	c.MaxNamespaces = o.get("maxNamespaces").whole(defaultMaxNamespaces, 1_000_000)
 	operator := o.get("operator")
 	switch operator.oneOf("", "view", "manage") {
 	case "view":

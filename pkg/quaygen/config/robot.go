@@ -13,18 +13,19 @@ import (
 
 // What a file means by saying nothing. schema.json repeats these; a test compares them.
 const (
-	defaultSync       = 30 * time.Second
-	defaultEvery      = 720 * time.Hour
-	defaultOverlap    = 24 * time.Hour
-	defaultQuiet      = 2 * time.Hour
-	defaultMax        = 168 * time.Hour
-	defaultMaxRefresh = time.Hour
-	defaultIdle       = 720 * time.Hour
-	defaultQPS        = 5.0
-	defaultBurst      = 10
-	defaultListen     = ":8443"
-	defaultGRPC       = ":9443"
-	defaultAdmin      = "127.0.0.1:9090"
+	defaultSync          = 30 * time.Second
+	defaultEvery         = 720 * time.Hour
+	defaultOverlap       = 24 * time.Hour
+	defaultQuiet         = 2 * time.Hour
+	defaultMax           = 168 * time.Hour
+	defaultMaxRefresh    = time.Hour
+	defaultIdle          = 720 * time.Hour
+	defaultQPS           = 5.0
+	defaultBurst         = 10
+	defaultListen        = ":8443"
+	defaultMaxNamespaces = 1000
+	defaultGRPC          = ":9443"
+	defaultAdmin         = "127.0.0.1:9090"
 )
 
 // robot reads one robot and what the rotation package says of it. timesOK tells whether sync and safety were valid.

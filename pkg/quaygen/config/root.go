@@ -29,12 +29,13 @@ func (d *decoder) config(v value, c *Config) {
 	c.Registries = each(root.require("registries", "at least one Quay").nonEmpty("registry"), d.registry)
 	c.Robots = each(root.require("robots", "at least one robot").nonEmpty("robot"), func(v value) Robot { return d.robot(v, c, timesOK) })
 	c.PullSecrets = each(root.get("pullSecrets"), d.pullSecret)
-	c.Clients = each(root.get("clients"), d.client)
+	var limits Limits
+	c.Server, limits = d.server(root.get("server"))
+	c.Clients = each(root.get("clients"), func(v value) Client { return d.client(v, limits) })
 	c.Rules = each(root.get("rules"), func(v value) policy.Rule {
 		c.lines = append(c.lines, v.node.Line)
 		return d.rule(v)
 	})
-	c.Server = d.server(root.get("server"))
 	c.Ledger = d.ledger(root.get("ledger"), c)
 }
 

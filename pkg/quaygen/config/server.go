@@ -83,7 +83,11 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
-func (d *decoder) server(v value) Server {
+// defaultLimits are generous: see quaygen.DefaultLimits, which is the same for clients that are not configured.
+var defaultLimits = Limits{QPS: 1000, Burst: 5000, Concurrent: 1000}
+
+// server also returns the limits of clients that have none of their own; unlike the rest they change without a restart.
+func (d *decoder) server(v value) (Server, Limits) {
 	o := v.object()
 	defer o.end()
 	http, admin := o.get("http").object(), o.get("admin").object()
@@ -94,7 +98,7 @@ func (d *decoder) server(v value) Server {
 		GRPC:  d.grpc(o.get("grpc")),
 		Admin: Admin{Listen: d.listen(admin.get("listen"), defaultAdmin)},
 		TLS:   d.tls(o.get("tls")),
-	}
+	}, d.limits(o.get("limits"), defaultLimits)
 }
 
 func (d *decoder) grpc(v value) GRPC {

@@ -38,6 +38,7 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 	}
 	myorg, orgErr := quay.ParseOrganization("myorg")
 	partner, userErr := quay.ParseUser("partner")
+	limits := config.Limits{QPS: 1000, Burst: 5000, Concurrent: 1000}
 	want := &config.Config{
 		Instance: "prod-eu",
 		Registries: []config.Registry{
@@ -83,11 +84,11 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso", Certificate: config.Certificate{
 				CommonName: "external-secrets-controller", DNSNames: []string{"external-secrets.example.com"},
 				URIs: []string{"spiffe://cluster.local/ns/external-secrets/sa/external-secrets"},
-			}},
-			{Name: "team-a", BearerTokenFile: "/var/run/secrets/quaygen/clients/team-a", Namespace: "team-a"},
-			{Name: "dashboard", BearerTokenFile: "/var/run/secrets/quaygen/clients/dashboard", Operator: policy.OperatorView},
-			{Name: "on-call", Certificate: config.Certificate{CommonName: "on-call"}, Operator: policy.OperatorManage, OperatorOnly: true},
-			{Name: "ci", ServiceAccount: config.ServiceAccount{Audience: "quaygen", Namespaces: []string{"ci-*"}, Names: []string{"builder"}}},
+			}, Limits: config.Limits{QPS: 500, Burst: 2000, Concurrent: 200}, MaxNamespaces: 300},
+			{Name: "team-a", BearerTokenFile: "/var/run/secrets/quaygen/clients/team-a", Namespace: "team-a", Limits: limits, MaxNamespaces: 1000},
+			{Name: "dashboard", BearerTokenFile: "/var/run/secrets/quaygen/clients/dashboard", Operator: policy.OperatorView, Limits: limits, MaxNamespaces: 1000},
+			{Name: "on-call", Certificate: config.Certificate{CommonName: "on-call"}, Operator: policy.OperatorManage, OperatorOnly: true, Limits: limits, MaxNamespaces: 1000},
+			{Name: "ci", ServiceAccount: config.ServiceAccount{Audience: "quaygen", Namespaces: []string{"ci-*"}, Names: []string{"builder"}}, Limits: limits, MaxNamespaces: 1000},
 		},
 		Rules: policy.Rules{
 			{Clients: []string{"eso"}, Namespaces: []string{"prod-*"}, Names: []string{"prod-puller", "everything"}},

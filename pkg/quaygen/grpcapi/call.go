@@ -77,6 +77,11 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 	if c.caller, err = s.who(ctx); err != nil {
 		return nil, err
 	}
+	leave, err := s.Service.Admit(c.caller)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	return handle(context.WithValue(ctx, callKey{}, c), request)
 }
 
@@ -99,6 +104,11 @@ func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 	if c.caller, err = s.who(stream.Context()); err != nil {
 		return err
 	}
+	leave, err := s.Service.Admit(c.caller)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return handle(server, &known{stream, context.WithValue(stream.Context(), callKey{}, c)})
 }
 
@@ -121,23 +131,27 @@ func (s *Server) who(ctx context.Context) (policy.Caller, error) {
 	presented := auth.Presented{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}
 	from, connected := peer.FromContext(ctx)
 	if connected {
+		presented.From = from.Addr.String()
 		if info, ok := from.AuthInfo.(credentials.TLSInfo); ok && len(info.State.VerifiedChains) > 0 {
 			presented.Certificate = info.State.VerifiedChains[0][0]
 		}
 	}
 	caller, err := s.Authenticate(presented)
-	if err != nil {
-		address := "unknown"
-		if connected {
-			address = from.Addr.String()
-		}
-		s.Log.Warn("caller not authenticated", "from", address, "reason", err)
-		if errors.Is(err, auth.ErrUnavailable) {
-			return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter}
-		}
-		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a client certificate or bearer token of a configured client is needed"}
+	if err == nil {
+		return caller, nil
 	}
-	return caller, nil
+	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
+		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter}
+	}
+	address := "unknown"
+	if connected {
+		address = presented.From
+	}
+	s.Log.Warn("caller not authenticated", "from", address, "reason", err)
+	if errors.Is(err, auth.ErrUnavailable) {
+		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter}
+	}
+	return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "a client certificate or bearer token of a configured client is needed"}
 }
 
 // codesByName translates the names in the table of errors.

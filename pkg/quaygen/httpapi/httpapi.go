@@ -109,9 +109,14 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 	if err != nil {
 		return quaygen.Request{}, h.notAuthenticated(w, r, err)
 	}
-	request, err := parse(r)
+	request, malformed := parse(r)
+	leave, err := h.Service.Admit(caller)
 	if err != nil {
 		return request, h.fail(w, err)
+	}
+	defer leave()
+	if malformed != nil {
+		return request, h.fail(w, malformed)
 	}
 	answer, err := h.Service.Get(r.Context(), caller, request)
 	if err != nil {
@@ -130,6 +135,9 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 
 // notAuthenticated tells the operator why, and the caller little.
 func (h *handler) notAuthenticated(w http.ResponseWriter, r *http.Request, err error) int {
+	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
+		return h.fail(w, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter})
+	}
 	h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
 	if errors.Is(err, auth.ErrUnavailable) {
 		return h.fail(w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})

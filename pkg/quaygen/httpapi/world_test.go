@@ -37,6 +37,7 @@ type world struct {
 	log      *logBuffer
 	registry *prometheus.Registry
 	engine   *rotation.Engine
+	service  *quaygen.Service
 }
 
 // A bubble's clock starts in the year 2000; generations are numbered from 2026.
@@ -81,7 +82,7 @@ func newIdleWorld(t testing.TB) *world {
 	service := quaygen.New(engine, log)
 	engine.Apply([]rotation.Assignment{assignment(t, client, "puller"), assignment(t, client, "partner")})
 	service.Apply(settings())
-	w.engine = engine
+	w.engine, w.service = engine, service
 	w.handler = httpapi.New(httpapi.Config{Service: service, Authenticate: auth.Chain(bearer.Authenticate), Log: log, Metrics: quaygen.NewMetrics(w.registry)})
 	return w
 }

@@ -218,6 +218,58 @@ func (e *Engine) Await(ctx context.Context, ref Ref) (*Lease, error) {
 	}
 }
 
+// Looks reports whether a robot is looked after: of a namespace's, whether it was asked for, or a list showed it. Unlike a
+// request it begins nothing.
+func (e *Engine) Looks(ref Ref) bool {
+	r, err := e.robot(ref.Name)
+	if err != nil || r.shared != nil {
+		return err == nil
+	}
+	r.mu.RLock()
+	c := r.namespaces[ref.Namespace]
+	r.mu.RUnlock()
+	if c != nil && !c.ended.Load() {
+		return true
+	}
+	base, err := NamespaceRobot(r.assignment.Spec.Base, ref.Namespace)
+	if err != nil {
+		return false
+	}
+	o := r.organization
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c = o.chains[base]
+	return c != nil && !c.ended.Load()
+}
+
+// A Tenant is a namespace whose robot is looked after.
+type Tenant struct {
+	Namespace string // or the hash that stands for it, which no namespace is called, until it asks
+	Minting   bool   // Quay was listed and has none of its robots: the first is being made
+}
+
+// Tenants returns the namespaces for which a robot is looked after, in no order; none for one with the scope [Shared].
+func (e *Engine) Tenants(name string) []Tenant {
+	r, err := e.robot(name)
+	if err != nil || r.shared != nil {
+		return nil
+	}
+	o := r.organization
+	health := o.health.Load()
+	listed := health != nil && !health.At.IsZero()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []Tenant
+	for _, c := range o.chains {
+		if c.ended.Load() || c.spec.Load().Name != name {
+			continue
+		}
+		status := c.status.Load()
+		out = append(out, Tenant{Namespace: c.whose(), Minting: listed && (status == nil || len(status.Plan.Generations) == 0)})
+	}
+	return out
+}
+
 // Statuses returns what is known of every robot, those of namespaces included, ordered by name and namespace.
 func (e *Engine) Statuses() []Status { return e.events.all() }
 
