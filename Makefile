@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 GO ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
+VULN := $(GO) tool -modfile=tools/vuln/go.mod govulncheck
 # Run in proto/.
 BUF := $(GO) tool -modfile=../tools/proto/go.mod buf
 
@@ -18,7 +19,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build generate generate-check vet lint unit race race-if-possible fuzz test model bench demo chaos e2e tidy-check clean
+.PHONY: help build generate generate-check vet lint vuln unit race race-if-possible fuzz test model bench demo chaos e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -45,6 +46,16 @@ vet: ## go vet
 
 lint: ## golangci-lint, at the version of tools/go.mod
 	$(LINT) run ./...
+
+# It needs the vulnerability database, so it is no part of `make test`. VULN_DB may be a mirror, also file:///path.
+VULN_DB ?= https://vuln.go.dev
+
+vuln: ## govulncheck on all that is built; fails also where its database cannot be reached
+	@$(VULN) -db '$(VULN_DB)' ./... || { code=$$?; \
+	  case $$code in \
+	  3) echo "vulnerabilities were found: see above" >&2 ;; \
+	  *) echo "NOT CHECKED: govulncheck failed, for want of its database $(VULN_DB) if it says so above; set VULN_DB to a mirror" >&2 ;; \
+	  esac; exit $$code; }
 
 unit: ## unit tests, in random order, never from the cache
 	$(GO) test -count=1 -shuffle=on -timeout 20m $(UNIT)
@@ -93,6 +104,7 @@ tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/proto && $(GO) mod tidy -diff
+	cd tools/vuln && $(GO) mod tidy -diff
 
 clean: ## remove what was built
 	rm -rf bin .cache
