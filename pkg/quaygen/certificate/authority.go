@@ -135,6 +135,14 @@ func parseBundle(content []byte) (pool *x509.CertPool, notAfter time.Time, err e
 	return pool, notAfter, nil
 }
 
+// suites are those of TLS 1.2: key exchange with forward secrecy, and authenticated encryption. Go's own default has the two
+// with CBC and SHA-1 as well. TLS 1.3 has no others.
+var suites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 // TLSConfig returns a server configuration that asks p at each handshake. With clientCAs, clients may present a
 // certificate, and are turned away in the handshake if it is not of one of these CAs as they are at that moment, for
 // use by a client and valid; one that presents none gets in, since a token is the other way to say who it is. nil: no
@@ -144,8 +152,9 @@ func parseBundle(content []byte) (pool *x509.CertPool, notAfter time.Time, err e
 // it is closed; whoever serves long-lived connections has to bound their age.
 func (p *Pair) TLSConfig(clientCAs *Authority) *tls.Config {
 	base := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: suites,
+		NextProtos:   []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return p.current(time.Now())
 		},

@@ -52,7 +52,7 @@ func (m *mount) swap(cert, key []byte) {
 	check(m.t, os.Rename(link, m.path("..data")))
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
