@@ -1,0 +1,4 @@
+package main
+
+// hideMemory does nothing: there are no core dumps unless somebody asks for them.
+func hideMemory() error { return nil }
