@@ -60,7 +60,7 @@ func TestEveryKindOfErrorIsToldByCodeReasonAndMessage(t *testing.T) {
 		want := map[quaygen.Kind]codes.Code{
 			quaygen.KindInternal: codes.Internal, quaygen.KindInvalid: codes.InvalidArgument, quaygen.KindUnauthenticated: codes.Unauthenticated,
 			quaygen.KindDenied: codes.PermissionDenied, quaygen.KindUnknown: codes.NotFound, quaygen.KindConflict: codes.FailedPrecondition, quaygen.KindRefused: codes.FailedPrecondition,
-			quaygen.KindNotReady: codes.Unavailable, quaygen.KindUnfinished: codes.DeadlineExceeded, quaygen.KindUnsupported: codes.Unimplemented,
+			quaygen.KindNotReady: codes.Unavailable, quaygen.KindUnfinished: codes.DeadlineExceeded, quaygen.KindUnsupported: codes.Unimplemented, quaygen.KindTooMany: codes.ResourceExhausted,
 		}
 		for _, kind := range quaygen.Kinds() {
 			for _, retry := range []time.Duration{0, 1500 * time.Millisecond} {
