@@ -100,8 +100,8 @@ func (d *door) refusedLocked(client, reason string) {
 	}
 }
 
-func (s *Settings) limits(client string) Limits {
-	if l, ok := s.Limits[client]; ok {
+func (settings *Settings) limits(client string) Limits {
+	if l, ok := settings.Limits[client]; ok {
 		return l
 	}
 	return DefaultLimits()
