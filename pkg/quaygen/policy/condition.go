@@ -16,8 +16,9 @@ const (
 	OfNames
 	OfFormats
 	OfLabels
-	conditions // how many there are
 )
+
+const conditions = int(OfLabels) + 1 // how many there are
 
 func (k Condition) String() string {
 	switch k {
@@ -59,12 +60,12 @@ func (a Answer) String() string {
 
 // judge returns the first condition that is not met, and Yes if all are.
 func (r *Rule) judge(c Caller, q Request) (Condition, Answer) {
-	for k := range conditions {
+	for k := range Condition(conditions) {
 		if answer := r.meets(k, c, q); answer != Yes {
 			return k, answer
 		}
 	}
-	return conditions, Yes
+	return Condition(conditions), Yes
 }
 
 // meets looks at one condition alone.
@@ -107,7 +108,7 @@ func (rs Rules) Explain(c Caller, q Request) (Decision, []Judgement) {
 	for i := range rs {
 		_, all := rs[i].judge(c, q)
 		judgements[i].Permits = all == Yes
-		for k := range conditions {
+		for k := range Condition(conditions) {
 			judgements[i].Answers[k] = rs[i].meets(k, c, q)
 		}
 	}

@@ -104,11 +104,12 @@ func (rs Rules) Decide(c Caller, q Request) Decision {
 	open := false
 	for i := range rs {
 		condition, answer := rs[i].judge(c, q)
-		switch {
-		case answer == Yes:
+		switch answer {
+		case Yes:
 			return Decision{Outcome: Allowed, Rule: i, Reason: "permitted by rule " + strconv.Itoa(i)}
-		case answer == NotKnown:
+		case NotKnown:
 			open = true
+		case No:
 		}
 		farthest = max(farthest, condition)
 	}
