@@ -288,7 +288,8 @@ func TestWhoMakesUpTokensCannotFloodTheAPIServerOrOurMemory(t *testing.T) {
 		if n := c.reviews(); took > 3*time.Second || n > 40+20*3+1 {
 			t.Errorf("%d reviews, %v", n, took)
 		}
-		if c.counts[auth.ReviewLimited] != 5000-(c.reviews()-1) {
+		// One that gets its turn in the last moment does not get to the API server any more.
+		if c.counts[auth.ReviewLimited]+c.counts[auth.ReviewFailed] != 5000-(c.reviews()-1) {
 			t.Errorf("%v", c.counts)
 		}
 		if _, said := ask(t, a.Authenticate, c.issue("ci-1", "tester", time.Hour, "quaygen")); said != "accepted" {
