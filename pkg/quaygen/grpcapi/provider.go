@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -94,8 +95,12 @@ func secretMap(a *quaygen.Answer) *providerv1.GetSecretMapResponse {
 	return &providerv1.GetSecretMapResponse{Secrets: bytesOf(a.Data())}
 }
 
-// maxPattern bounds the length of a pattern to find names with.
-const maxPattern = 256
+// What bounds a pattern to find names with. It is whoever writes an ExternalSecret that chooses it, and counts such as
+// (a?){999} are worked off one by one, for each character of each name.
+const (
+	maxPattern  = 256  // characters
+	maxCounting = 1000 // parts, if each count were written out
+)
 
 // GetAllSecrets returns the .dockerconfigjson of each pull secret that the caller may have for the namespace and whose name and
 // tags fit, by name. One that is not ready fails the call: ESO would take a missing one for one that was deleted. On an empty
@@ -141,11 +146,30 @@ func namePattern(find *providerv1.ExternalSecretFind) (*regexp.Regexp, error) {
 	if len(text) > maxPattern {
 		return nil, invalid("find.name.regexp is longer than %d characters", maxPattern)
 	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, invalid("find.name.regexp: %v", err)
+	}
+	if writtenOut(parsed) > maxCounting {
+		return nil, invalid("find.name.regexp counts too far: its repetitions come to more than %d parts", maxCounting)
+	}
 	pattern, err := regexp.Compile(text)
 	if err != nil {
 		return nil, invalid("find.name.regexp: %v", err)
 	}
 	return pattern, nil
+}
+
+// writtenOut is how many parts a pattern has when what is counted is written as often as it may occur.
+func writtenOut(re *syntax.Regexp) int {
+	n := 1
+	for _, sub := range re.Sub {
+		n += writtenOut(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return n
 }
 
 // SecretExists reports whether there is a pull secret of that name; whether it is ready does not matter.
