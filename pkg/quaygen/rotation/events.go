@@ -60,6 +60,10 @@ type Entry struct {
 // keptEvents is how many events a process keeps for those who were cut off: some hours of a large installation's, a megabyte.
 const keptEvents = 4096
 
+// takenAtOnce is how many events a watch takes out at a time: all who were cut off come back together, and each would hold
+// up the robots' loops, and keep a copy while it sends.
+const takenAtOnce = 256
+
 // eventLog holds what is known of every robot together with the last events, so that a listing and the events after it
 // fit together: an event is added under the same lock as the status that it tells of.
 //
@@ -133,9 +137,27 @@ func (l *eventLog) addLocked(events ...Event) {
 
 // all returns the statuses of all robots as they are at this moment, ordered by name and namespace.
 func (l *eventLog) all() []Status {
+	statuses, _ := l.snapshot((*chain).now)
+	return statuses
+}
+
+// snapshot returns the statuses of all robots, and the number of the newest event, which they are as of.
+func (l *eventLog) snapshot(as func(*chain, Status) Status) ([]Status, uint64) {
+	statuses, last := l.copied(as)
+	slices.SortFunc(statuses, func(a, b Status) int { // not while the robots' loops wait
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
+	})
+	return statuses, last
+}
+
+func (l *eventLog) copied(as func(*chain, Status) Status) ([]Status, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.allLocked((*chain).now)
+	out := make([]Status, 0, len(l.statuses))
+	for c, s := range l.statuses {
+		out = append(out, as(c, *s))
+	}
+	return out, l.last
 }
 
 // now returns a status with what has come to its end since it was written. No event tells of that.
@@ -155,17 +177,6 @@ func (l *eventLog) of(c *chain) (Status, bool) {
 		return Status{}, false
 	}
 	return c.now(*s), true
-}
-
-func (l *eventLog) allLocked(as func(*chain, Status) Status) []Status {
-	out := make([]Status, 0, len(l.statuses))
-	for c, s := range l.statuses {
-		out = append(out, as(c, *s))
-	}
-	slices.SortFunc(out, func(a, b Status) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
-	})
-	return out
 }
 
 // event says that something happened to the robot of s.
@@ -287,11 +298,10 @@ func (l *eventLog) position(n uint64) string { return l.epoch + "-" + strconv.Fo
 // List returns all robots as they are, ordered by name and namespace, and the position behind: the events after it are
 // those that are not in the listing.
 func (w *Watch) List() ([]Status, string) {
-	w.log.mu.Lock()
-	defer w.log.mu.Unlock()
-	w.next = w.log.last + 1
 	asTold := func(_ *chain, s Status) Status { return s }
-	return w.log.allLocked(asTold), w.log.position(w.log.last)
+	statuses, last := w.log.snapshot(asTold)
+	w.next = last + 1
+	return statuses, w.log.position(last)
 }
 
 // ErrBehind is returned when the next event is no longer kept: it took too long. [Watch.List] goes on from now.
@@ -320,7 +330,7 @@ func (w *Watch) take() (entries []Entry, changed <-chan struct{}, err error) {
 	if w.next <= forgotten {
 		return nil, nil, ErrBehind
 	}
-	for i := w.next - forgotten - 1; i < uint64(len(l.kept)); i++ {
+	for i := w.next - forgotten - 1; i < uint64(len(l.kept)) && len(entries) < takenAtOnce; i++ {
 		entries = append(entries, Entry{l.kept[i], l.position(w.next)})
 		w.next++
 	}
