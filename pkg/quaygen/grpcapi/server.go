@@ -3,6 +3,7 @@ package grpcapi
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -94,8 +95,13 @@ func New(config Config) *Server {
 	return s
 }
 
-// Serve answers calls on listener until [Server.Shutdown].
-func (s *Server) Serve(listener net.Listener) error { return s.grpc.Serve(listener) }
+// Serve answers calls on listener until [Server.Shutdown], which is no error, not even if it came first.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.grpc.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
 
 // Shutdown takes no new calls and returns when those under way are answered, or ctx ends: then they are cut off, and its
 // error is returned. Calls that wait for something to happen, watches and orders, end at once and say why.
