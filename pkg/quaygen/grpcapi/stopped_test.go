@@ -11,7 +11,7 @@ import (
 func TestAServerThatIsShutDownBeforeItServesHasNotFailed(t *testing.T) {
 	s := grpcapi.New(grpcapi.Config{})
 	check(t, s.Shutdown(t.Context()))
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed by the server
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	check(t, s.Serve(listener))
 }
