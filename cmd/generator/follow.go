@@ -31,6 +31,7 @@ func (s *session) follow(ctx context.Context, take func(*quaygenv1.RobotsWatchRe
 	f := &feed{session: s, take: take, steady: steady}
 	pause := firstPause
 	for {
+		began := time.Now()
 		progressed, err := f.once(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // whoever ended the context knows
@@ -39,7 +40,9 @@ func (s *session) follow(ctx context.Context, take func(*quaygenv1.RobotsWatchRe
 		if errors.As(err, &mine) {
 			return mine.error
 		}
-		if !f.began || refuses(err) {
+		// A token that was taken in the beginning may have been replaced since; its file has the new one.
+		replaced := status.Code(err) == codes.Unauthenticated && (progressed || time.Since(began) >= steadyTime)
+		if !f.began || refuses(err) && !replaced {
 			return err
 		}
 		if progressed {

@@ -27,7 +27,8 @@ type scripted struct {
 	quaygenv1.UnimplementedRobotsServer
 	rotate func(context.Context, *quaygenv1.RobotsRotateRequest) (*quaygenv1.RobotsRotateResponse, error)
 	retire func(context.Context, *quaygenv1.RobotsRetireRequest) (*quaygenv1.RobotsRetireResponse, error)
-	deny   error // what Watch answers
+	deny   error      // what Watch answers
+	expire chan error // ends a watch under way; nil: none
 
 	mu       sync.Mutex // guards what follows
 	robots   []*quaygenv1.Robot
@@ -138,6 +139,8 @@ func (s *scripted) Watch(r *quaygenv1.RobotsWatchRequest, stream quaygenv1.Robot
 		}
 		select {
 		case <-changed:
+		case err := <-s.expire:
+			return err
 		case <-stream.Context().Done():
 			return status.FromContextError(stream.Context().Err()).Err()
 		}

@@ -231,6 +231,25 @@ func TestAWatchThatCannotBeginOrIsRefusedEnds(t *testing.T) {
 	}
 }
 
+// The server looks at the token of a watch at each event, and tokens are replaced in their files.
+func TestAWatchGoesOnWithTheTokenThatReplacedItsOwnAndEndsWithoutOne(t *testing.T) {
+	s := newScripted(fleet()...)
+	s.expire = make(chan error)
+	o := operate(t, s, nil)
+	r := o.start("watch")
+	s.watched(t, 1)
+	r.stdout.await(t, "team-b")
+	s.expire <- status.Error(codes.Unauthenticated, "no client has this token any more")
+	s.watched(t, 2)
+	s.happen(event(published, "prod-puller", 474241, "after the replacement"))
+	r.stdout.await(t, "after the replacement")
+	o.write("token", []byte("nobody-has-this-token\n"))
+	s.expire <- status.Error(codes.Unauthenticated, "no client has this token any more")
+	if code := r.code(); code != exitDenied || !strings.Contains(r.stderr.String(), "generator: no client has this token") {
+		t.Errorf("it ends with %d: %s", code, r.stderr.String())
+	}
+}
+
 func TestOfManyRobotsAWatchListsThoseThatAreNotWell(t *testing.T) {
 	robots := fleet()
 	for i := range few {
