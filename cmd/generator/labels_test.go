@@ -41,9 +41,10 @@ func TestARuleWithLabelsFollowsTheAPIServer(t *testing.T) {
 
 	p.edit(`namespaces: ["prod-*"]`, `namespaceLabels: {team: shop}`)
 	p.until("it depends on labels", func() bool { status, _ := p.ask(p.token()); return status == http.StatusServiceUnavailable })
-	if _, body := p.admin("/readyz?verbose"); !strings.Contains(body, "namespace-labels") || !strings.Contains(body, "503") {
-		t.Errorf("readyz: %s", body)
-	}
+	p.until("the probe says why", func() bool {
+		_, body := p.admin("/readyz?verbose")
+		return strings.Contains(body, "namespace-labels") && strings.Contains(body, "503")
+	})
 	shop := `{"team":"shop"}`
 	labels.Store(&shop)
 	p.until("the labels are known and fit", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
