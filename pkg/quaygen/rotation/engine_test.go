@@ -82,13 +82,23 @@ func playWith(t *testing.T, ahead time.Duration, story func(t *testing.T, s *sce
 
 // start runs an engine until the returned function is called.
 func (s *scene) start() (*rotation.Engine, func()) {
+	e := s.engine()
+	return e, s.run(e)
+}
+
+// engine makes an engine that does not run yet.
+func (s *scene) engine() *rotation.Engine {
 	s.registry = prometheus.NewRegistry()
 	e := rotation.New(rotation.Config{Ledger: s.ledger, Holder: "test", Registerer: s.registry})
 	e.Apply([]rotation.Assignment{{Spec: s.spec, Registry: "quay", Client: s.client}})
+	return e
+}
+
+func (s *scene) run(e *rotation.Engine) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	return e, func() {
+	return func() {
 		cancel()
 		if err := <-done; err != nil {
 			s.t.Error(err)

@@ -79,9 +79,9 @@ func expect(t *testing.T, entries []rotation.Entry, want ...string) {
 
 func TestARotationIsToldInItsOrder(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
-		e, stop := s.start()
-		defer stop()
+		e := s.engine()
 		events := s.follow(e)
+		defer s.run(e)()
 		s.rotated(e, s.await(e))
 		s.pass(48 * time.Hour)
 		expect(t, events(), "published g1", "published g2", "superseded g1", "retired g1")
@@ -119,9 +119,9 @@ func TestAnotherReplicaTellsTheSameAndNotThatItDidIt(t *testing.T) {
 func TestAStepThatFailsIsToldOnceUntilItWorks(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		mended := s.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 503})
-		e, stop := s.start()
-		defer stop()
+		e := s.engine()
 		events := s.follow(e)
+		defer s.run(e)()
 		s.pass(10 * s.spec.Sync)
 		expect(t, events(), "failed")
 		if status := e.Statuses()[0]; len(status.Failures) != 1 || !strings.HasPrefix(status.Failures[0].Step, "create ") {
@@ -188,18 +188,19 @@ func TestAWatchThatIsCutOffMissesNothingAndSeesNothingTwice(t *testing.T) {
 	play(t, func(t *testing.T, s *scene) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		s.spec.Sync = time.Hour // years pass
-		e, stop := s.start()
-		defer stop()
+		e := s.engine()
 		everything := s.follow(e)
+		first, _, err := e.Watch("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, position := first.List()
+		defer s.run(e)()
 		var seen []rotation.Entry
-		position := ""
 		for end := time.Now().Add(2000 * time.Hour); time.Now().Before(end); {
 			w, restart, err := e.Watch(position)
-			if err != nil || restart != rotation.RestartNone && position != "" {
+			if err != nil || restart != rotation.RestartNone {
 				t.Fatalf("going on from %q: %v, %v", position, restart, err)
-			}
-			if position == "" {
-				_, position = w.List()
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.Int64N(int64(300*time.Hour))))
 			entries, err := w.Next(ctx)
