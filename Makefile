@@ -72,7 +72,7 @@ fuzz: ## each fuzz target for FUZZ_RUNS inputs
 	@for package in $(UNIT); do \
 	  for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
 	    echo "fuzz $$package $$target"; \
-	    out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_RUNS) "$$package" 2>&1) || { echo "$$out"; exit 1; }; \
+	    out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_RUNS) -fuzzminimizetime 20x "$$package" 2>&1) || { echo "$$out"; exit 1; }; \
 	    tail -n 1 <<<"$$out"; \
 	  done; \
 	done
