@@ -83,6 +83,9 @@ func TestAPullSecretInEachFormat(t *testing.T) {
 				t.Errorf("%v: %v, warnings %q", format, part, s.GetWarnings())
 			}
 		}
+		_, err := get("both", quaygenv1.Format_FORMAT_UNSPECIFIED)
+		check(t, err)
+		pass(time.Minute) // a credential may be there a moment before all that there is to say of it
 		both, err := get("both", quaygenv1.Format_FORMAT_UNSPECIFIED)
 		check(t, err)
 		if len(both.GetCredentials()) != 2 || both.GetCredentials()[1].GetRobotName() != "partner" || len(both.GetWarnings()) != 1 || !strings.Contains(both.GetWarnings()[0], "gone") {
