@@ -173,6 +173,37 @@ func TestCertificatesAreReplacedUnderAnOpenWatch(t *testing.T) {
 	})
 }
 
+// The same on loopback, with the clock of the machine: the files are looked at once a second, so that new connections are
+// made until one is shown the new certificate.
+func TestCertificatesAreReplacedUnderAnOpenWatchOnASocket(t *testing.T) {
+	w := onSockets(t)
+	watching := w.watch(t, w.as(t, "viewer"), "")
+	watching.listing(t)
+	oldClient := w.ca.issue(t, controller, nil)
+	known := w.showing(t, oldClient)
+	is(t, "before", getSecret(t, known), codes.OK)
+
+	young := newIssuer(t, "young CA")
+	w.issueServer(t, "server", young)
+	w.write(t, "ca.crt", young.pem())
+	fresh := young.issue(t, controller, nil)
+	for end := time.Now().Add(30 * time.Second); getSecret(t, w.connect(t, presenting(young, fresh), "")) != nil; {
+		if time.Now().After(end) {
+			t.Fatal("the new certificate and CA are not taken up")
+		}
+	}
+	is(t, "the open connection", getSecret(t, known), codes.OK)
+	is(t, "new, with the old CA's certificate", getSecret(t, w.connect(t, presenting(young, oldClient), "")), codes.Unavailable)
+	is(t, "new, trusting the old CA", getSecret(t, w.connect(t, presenting(w.ca, fresh), "")), codes.Unavailable)
+
+	w.engine.Apply(w.robots[:1])
+	for e := watching.event(t); e.GetType() != quaygenv1.EventType_EVENT_TYPE_REMOVED; e = watching.event(t) {
+		if e.GetType() != quaygenv1.EventType_EVENT_TYPE_PUBLISHED {
+			t.Fatalf("the open watch got %v", e)
+		}
+	}
+}
+
 func TestPlaintextAndTLSDoNotMix(t *testing.T) {
 	secure, plain := onSockets(t), onSockets(t, func(c *grpcapi.Config) { c.TLS = nil })
 	overTLS := credentials.NewTLS(&tls.Config{RootCAs: secure.ca.pool(), ServerName: "server"})
