@@ -3,6 +3,7 @@ package quaygen
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -125,4 +126,12 @@ func translate(err error) *Error {
 		return e
 	}
 	return AsError(err)
+}
+
+// Clip bounds what a caller can have written into an answer. It cuts between characters: what is no UTF-8 fits into no message.
+func Clip(s string) string {
+	if len(s) > 100 {
+		return strings.ToValidUTF8(s[:100], "") + "..."
+	}
+	return s
 }

@@ -18,7 +18,7 @@ func (s *Service) Names(caller policy.Caller, namespace string) ([]string, error
 // names returns those that caller may have in one of the formats.
 func (s *Service) names(caller policy.Caller, namespace string, formats ...Format) ([]string, error) {
 	if !namespaceRE.MatchString(namespace) {
-		return nil, &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(namespace))}
+		return nil, &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", Clip(namespace))}
 	}
 	settings := s.settings.Load()
 	var names []string
@@ -90,7 +90,7 @@ func (s *Service) Check(caller policy.Caller, namespace string) (notes []string,
 	case namespace != "":
 	case caller.Namespace != "":
 		namespace = caller.Namespace
-		notes = append(notes, fmt.Sprintf("this client may have pull secrets for the namespace %q only", clip(namespace)))
+		notes = append(notes, fmt.Sprintf("this client may have pull secrets for the namespace %q only", Clip(namespace)))
 	case s.settings.Load().decide(caller, "any", "any", everyFormat...).Outcome == policy.NoRule:
 		return nil, &Error{Kind: KindDenied, Detail: "no rule of quaygen's configuration speaks of this client"}
 	default:
@@ -101,7 +101,7 @@ func (s *Service) Check(caller policy.Caller, namespace string) (notes []string,
 		return nil, err
 	}
 	if len(names) == 0 {
-		return nil, &Error{Kind: KindDenied, Detail: fmt.Sprintf("no rule of quaygen's configuration lets this client have a pull secret for the namespace %q", clip(namespace))}
+		return nil, &Error{Kind: KindDenied, Detail: fmt.Sprintf("no rule of quaygen's configuration lets this client have a pull secret for the namespace %q", Clip(namespace))}
 	}
 	settings := s.settings.Load()
 	var first error

@@ -66,11 +66,11 @@ func parseFormat(r Request, secret PullSecret) (Format, error) {
 	keys, ok := formatKeys[f]
 	switch {
 	case !ok:
-		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no format %q; there are %s", clip(r.Format), strings.Join(Formats(), ", "))}
+		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no format %q; there are %s", Clip(r.Format), strings.Join(Formats(), ", "))}
 	case f == FormatBasic && len(secret.Parts) > 1:
 		return "", &Error{Kind: KindInvalid, Detail: "the format basic holds one user name and password, but this pull secret joins several robots; ask for one of them, or for dockerconfigjson"}
 	case r.Property != "" && !slices.Contains(keys, r.Property):
-		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no property %q in the format %s; there is %s", clip(r.Property), f, strings.Join(keys, ", "))}
+		return "", &Error{Kind: KindInvalid, Detail: fmt.Sprintf("there is no property %q in the format %s; there is %s", Clip(r.Property), f, strings.Join(keys, ", "))}
 	}
 	return f, nil
 }

@@ -104,7 +104,7 @@ func (s *Service) known(ref rotation.Ref) (rotation.Status, error) {
 	}
 	status, ok := s.engine.Status(ref)
 	if !ok {
-		return rotation.Status{}, &Error{Kind: KindUnknown, Detail: "there is no robot " + clip(ref.String())}
+		return rotation.Status{}, &Error{Kind: KindUnknown, Detail: "there is no robot " + Clip(ref.String())}
 	}
 	return status, nil
 }

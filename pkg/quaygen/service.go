@@ -148,11 +148,11 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request,
 	case strings.Contains(r.Name+r.Namespace+r.Property+r.Format, "<no value>"):
 		return &Error{Kind: KindInvalid, Detail: `a template rendered "<no value>": it uses a variable that ESO does not set here`}
 	case !nameRE.MatchString(r.Name):
-		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be the name of a pull secret: lower-case letters, digits, '.', '_' and '-'", clip(r.Name))}
+		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be the name of a pull secret: lower-case letters, digits, '.', '_' and '-'", Clip(r.Name))}
 	case r.Namespace == "" && caller.Namespace == "":
 		return &Error{Kind: KindInvalid, Detail: "the namespace is missing: the one that the pull secret is for"}
 	case r.Namespace != "" && !namespaceRE.MatchString(r.Namespace):
-		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", clip(r.Namespace))}
+		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", Clip(r.Namespace))}
 	}
 	// A client with a namespace of its own that names none is denied: its token alone is no proof of the namespace.
 	decision := settings.decide(caller, r.Namespace, r.Name, formats...)
@@ -303,12 +303,4 @@ func (a *Answer) Valid() bool {
 // ErrExpired is the answer when a valid one has just ended.
 func ErrExpired(name string) *Error {
 	return &Error{Kind: KindNotReady, Detail: "the credential of " + name + " may be retired by now; it is being looked up", RetryAfter: time.Second}
-}
-
-// clip bounds what a caller can have written into an answer. It cuts between characters: what is no UTF-8 fits into no message.
-func clip(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "") + "..."
-	}
-	return s
 }

@@ -27,7 +27,7 @@ const clusterStore = "ClusterSecretStore"
 // own refuses a namespaced store's reference to another namespace: without its admission webhook ESO passes it on.
 func own(ref *providerv1.ProviderReference, namespace string) error {
 	if ref.GetStoreRefKind() != clusterStore && ref.GetNamespace() != "" && ref.GetNamespace() != namespace {
-		return &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a SecretStore may refer to its own namespace only; its providerRef names %q", clip(ref.GetNamespace()))}
+		return &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a SecretStore may refer to its own namespace only; its providerRef names %q", quaygen.Clip(ref.GetNamespace()))}
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func formatOf(property string) (quaygen.Format, error) {
 	}
 	format, ok := quaygen.FormatWith(property)
 	if !ok {
-		return "", invalid("a pull secret has no property %q; it has %s", clip(property), strings.Join(quaygen.Properties(), ", "))
+		return "", invalid("a pull secret has no property %q; it has %s", quaygen.Clip(property), strings.Join(quaygen.Properties(), ", "))
 	}
 	return format, nil
 }
@@ -123,7 +123,7 @@ func (s *provider) GetAllSecrets(ctx context.Context, r *providerv1.GetAllSecret
 		return !pattern.MatchString(name) || !strings.HasPrefix(name, find.GetPath()) || !s.Service.Tagged(name, find.GetTags())
 	})
 	if len(names) == 0 {
-		return nil, &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("there is no pull secret that this client may have for the namespace %q and that fits find", clip(namespace))}
+		return nil, &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("there is no pull secret that this client may have for the namespace %q and that fits find", quaygen.Clip(namespace))}
 	}
 	answers, err := s.Service.GetAll(ctx, caller, namespace, names)
 	if err != nil {
@@ -212,11 +212,4 @@ func (s *provider) PushSecret(context.Context, *providerv1.PushSecretRequest) (*
 // DeleteSecret is not offered.
 func (s *provider) DeleteSecret(context.Context, *providerv1.DeleteSecretRequest) (*providerv1.DeleteSecretResponse, error) {
 	return nil, &quaygen.Error{Kind: quaygen.KindUnsupported, Detail: "pull secrets are what quaygen's configuration says; they cannot be deleted from here"}
-}
-
-func clip(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "") + "..." // what is no UTF-8 fits into no message
-	}
-	return s
 }

@@ -166,7 +166,7 @@ func parse(r *http.Request) (quaygen.Request, error) {
 	for _, key := range slices.Sorted(maps.Keys(query)) {
 		switch {
 		case !slices.Contains(parameters, key):
-			return invalid("there is no query parameter %q; there are %s", clip(key), strings.Join(parameters, ", "))
+			return invalid("there is no query parameter %q; there are %s", quaygen.Clip(key), strings.Join(parameters, ", "))
 		case len(query[key]) > 1:
 			return invalid("the query parameter %s is there twice", key)
 		}
@@ -202,11 +202,4 @@ func (h *handler) problem(w http.ResponseWriter, status int, title, detail strin
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // the caller went away: nothing to tell it
 	return status
-}
-
-func clip(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "..."
-	}
-	return s
 }

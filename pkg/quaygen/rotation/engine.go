@@ -231,15 +231,8 @@ func (e *Engine) Looks(ref Ref) bool {
 	if c != nil && !c.ended.Load() {
 		return true
 	}
-	base, err := NamespaceRobot(r.assignment.Spec.Base, ref.Namespace)
-	if err != nil {
-		return false
-	}
-	o := r.organization
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	c = o.chains[base]
-	return c != nil && !c.ended.Load()
+	c, ok := e.known(ref)
+	return ok && !c.ended.Load()
 }
 
 // A Tenant is a namespace whose robot is looked after.

@@ -224,22 +224,18 @@ func fates(before, after *Status) []Event {
 	if after.Spec.Strategy != Overlap {
 		return nil
 	}
-	now := map[int64]GenerationState{}
-	for _, g := range after.Plan.Generations {
-		now[g.Number] = g
-	}
 	var events []Event
 	for _, g := range before.Plan.Generations {
-		h, exists := now[g.Number]
+		now := slices.IndexFunc(after.Plan.Generations, func(h GenerationState) bool { return h.Number == g.Number })
 		switch {
 		case g.State == StateConflict: // never ours
-		case !exists:
+		case now < 0:
 			why := after.deleted[g.Number]
 			if why == "" {
 				why = "another replica or a person deleted it"
 			}
 			events = append(events, before.event(EventRetired, g.Number, why))
-		case h.State == StateDraining && g.State != StateDraining && g.State != StateMissing:
+		case after.Plan.Generations[now].State == StateDraining && g.State != StateDraining && g.State != StateMissing:
 			events = append(events, after.event(EventSuperseded, g.Number, ""))
 		}
 	}
