@@ -53,7 +53,7 @@ func (s *Service) Rotate(ctx context.Context, caller policy.Caller, ref rotation
 		return err
 	}
 	_, err := s.engine.Rotate(ctx, ref)
-	return s.done(err, ref, "the rotation goes on")
+	return s.done(err, ref, "the rotation goes on", "ask again")
 }
 
 // Revoke does the same and ends every generation up to through, all that exist if it is negative, without overlap. It
@@ -63,11 +63,11 @@ func (s *Service) Revoke(ctx context.Context, caller policy.Caller, ref rotation
 		return through, err
 	}
 	acted, err := s.engine.Revoke(ctx, ref, through)
-	advice := "the revocation goes on while this server lives; to be sure, ask for it again"
+	advice := "to be sure that the revocation is complete, ask for it again"
 	if acted >= 0 {
 		advice += fmt.Sprintf(", through generation %d", acted)
 	}
-	return acted, s.done(err, ref, advice)
+	return acted, s.done(err, ref, advice, advice)
 }
 
 // Retire ends superseded generations up to a number, for a caller that manages robots, and returns when they are gone.
@@ -75,7 +75,8 @@ func (s *Service) Retire(ctx context.Context, caller policy.Caller, ref rotation
 	if err := s.manages(caller, "retire", ref); err != nil {
 		return err
 	}
-	return s.done(s.engine.Retire(ctx, ref, generation), ref, "the retirement goes on while this server lives; to be sure, ask for it again")
+	const advice = "to be sure that the retirement is complete, ask for it again"
+	return s.done(s.engine.Retire(ctx, ref, generation), ref, advice, advice)
 }
 
 func (s *Service) manages(caller policy.Caller, what string, ref rotation.Ref) error {
@@ -94,7 +95,11 @@ func (s *Service) operates(caller policy.Caller, least policy.Operator, what str
 		return nil
 	}
 	s.log.Warn("request refused", "client", caller.Name, "how", caller.How, "robot", ref.String(), "reason", "the client may not "+what+" robots")
-	return &Error{Kind: KindDenied, Detail: "this client may not " + what + " robots; the configuration's clients say who may, with operator: view or manage"}
+	takes := policy.OperatorManage.String()
+	if least == policy.OperatorView {
+		takes = "view or manage"
+	}
+	return &Error{Kind: KindDenied, Detail: fmt.Sprintf("this client may not %s robots; that takes operator: %s in the configuration", what, takes)}
 }
 
 // known finds a robot. One that no namespace asked for yet, and that no list shows, is none: it would be made by being asked for.
@@ -109,8 +114,9 @@ func (s *Service) known(ref rotation.Ref) (rotation.Status, error) {
 	return status, nil
 }
 
-// done translates what became of an operator's order.
-func (s *Service) done(err error, ref rotation.Ref, goesOn string) error {
+// done translates what became of an operator's order: unfinished says what to do if its caller stopped waiting, lost if nobody
+// will finish it.
+func (s *Service) done(err error, ref rotation.Ref, unfinished, lost string) error {
 	underWay, isUnderWay := errors.AsType[*rotation.UnderWayError](err)
 	_, inUse := errors.AsType[*rotation.InUseError](err)
 	switch {
@@ -127,9 +133,9 @@ func (s *Service) done(err error, ref rotation.Ref, goesOn string) error {
 	case errors.Is(err, rotation.ErrNoGeneration):
 		return &Error{Kind: KindUnknown, Detail: err.Error(), cause: err}
 	case errors.Is(err, rotation.ErrOrderLost):
-		return &Error{Kind: KindNotReady, Detail: "the order was lost: the server ends, or the robot left the configuration; ask again", RetryAfter: time.Second, cause: err}
+		return &Error{Kind: KindNotReady, Detail: "the order was lost: the server ends, or the robot left the configuration; " + lost, RetryAfter: time.Second, cause: err}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &Error{Kind: KindUnfinished, Detail: "it is not done yet; " + goesOn, cause: err}
+		return &Error{Kind: KindUnfinished, Detail: "it is not done yet; " + unfinished, cause: err}
 	}
 	return translate(err)
 }
