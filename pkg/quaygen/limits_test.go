@@ -317,3 +317,30 @@ quaygen_limited_total{client="eso",reason="rate"} 2
 		}
 	})
 }
+
+// What is kept for a namespace holds its robot's token; nothing asks for it when the namespace is gone.
+func TestAnswersForNamespacesThatAreGoneAreNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTenants(t, 1000)
+		w.specs[1].Idle, w.specs[1].Sync = 8*time.Hour, 10*time.Minute
+		w.start(t)
+		time.Sleep(time.Minute)
+		ask := func(what string, n int) {
+			t.Helper()
+			for i := range n {
+				if _, err := w.service.Get(t.Context(), everything, own(fmt.Sprintf("%s-%d", what, i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		ask("short-lived", 60)
+		if n := quaygen.Rendered(w.service); n != 60 {
+			t.Fatalf("%d answers are kept for 60 namespaces", n)
+		}
+		time.Sleep(16 * time.Hour)
+		ask("later", 200)
+		if n := quaygen.Rendered(w.service); n != 200 {
+			t.Errorf("%d answers are kept for 200 namespaces that are left", n)
+		}
+	})
+}

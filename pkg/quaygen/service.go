@@ -58,7 +58,8 @@ type Service struct {
 	engine   *rotation.Engine
 	log      *slog.Logger
 	settings atomic.Pointer[Settings]
-	rendered sync.Map // renderKey → *rendering
+	rendered sync.Map      // renderKey → *rendering
+	tailored atomic.Uint64 // how often one was rendered for a namespace
 	door     door
 }
 
@@ -240,7 +241,26 @@ func (s *Service) render(settings *Settings, key renderKey, secret PullSecret, l
 	}
 	fresh.settings = settings // one rendered under replaced settings may still get in here; it is never found good
 	s.rendered.Store(key, fresh)
+	if key.namespace != "" && s.tailored.Add(1)%sweepEvery == 0 {
+		s.sweep(settings)
+	}
 	return &Answer{rendering: fresh, leases: leases}, nil
+}
+
+// sweepEvery is after how many answers for namespaces those are looked for that nobody will ask for again.
+const sweepEvery = 256
+
+// sweep drops the answers for namespaces whose robots are not looked after any more: they hold tokens, and clusters make
+// namespaces without end.
+func (s *Service) sweep(settings *Settings) {
+	s.rendered.Range(func(k, _ any) bool {
+		key, _ := k.(renderKey)
+		gone := func(p Part) bool { return p.PerNamespace && !s.engine.Looks(p.ref(key.namespace)) }
+		if key.namespace != "" && slices.ContainsFunc(settings.Secrets[key.name].Parts, gone) {
+			s.rendered.Delete(k)
+		}
+		return true
+	})
 }
 
 // Answer is a rendered pull secret. Write it only while it is valid.
