@@ -57,59 +57,69 @@ func isOpen(method string) bool {
 }
 
 // unary answers one call: it finds out who calls, and translates and counts what comes of it.
-func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
+func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if isOpen(info.FullMethod) {
-		return handle(ctx, request)
+		return s.guarded(ctx, func() (any, error) { return handle(ctx, request) })
 	}
 	c, start := &call{}, time.Now()
 	s.Metrics.Begin()
+	answer, err := s.guarded(ctx, func() (any, error) {
+		leave, err := s.enter(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		return handle(context.WithValue(ctx, callKey{}, c), request)
+	})
+	name, code := s.Service.Label(c.name), status.Code(err).String()
+	if c.waits {
+		s.Metrics.EndWait("grpc", name, code)
+	} else {
+		s.Metrics.End("grpc", name, code, time.Since(start))
+	}
+	return answer, err
+}
+
+// stream does the same for a call whose answers are many.
+func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	ctx := stream.Context()
+	if isOpen(info.FullMethod) {
+		until, cancel := s.untilDrained(ctx) // who watches the server's health would keep it from ending
+		defer cancel()
+		_, err := s.guarded(ctx, func() (any, error) { return nil, handle(server, &known{stream, until}) })
+		return err
+	}
+	s.Metrics.Begin()
+	_, err := s.guarded(ctx, func() (any, error) {
+		c := &call{}
+		leave, err := s.enter(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		return nil, handle(server, &known{stream, context.WithValue(ctx, callKey{}, c)})
+	})
+	s.Metrics.EndWait("grpc", s.Service.Label(""), status.Code(err).String())
+	return err
+}
+
+// guarded does what a call asks for, and translates its error; a panic is one too.
+func (s *Server) guarded(ctx context.Context, do func() (any, error)) (answer any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			answer, err = nil, s.panicked(p)
 		}
 		err = s.told(ctx, err)
-		if c.waits {
-			s.Metrics.EndWait("grpc", s.Service.Label(c.name), status.Code(err).String())
-			return
-		}
-		s.Metrics.End("grpc", s.Service.Label(c.name), status.Code(err).String(), time.Since(start))
 	}()
+	return do()
+}
+
+// enter lets an authenticated caller in that has not asked for too much.
+func (s *Server) enter(ctx context.Context, c *call) (leave func(), err error) {
 	if c.caller, err = s.who(ctx); err != nil {
 		return nil, err
 	}
-	leave, err := s.Service.Admit(c.caller)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return handle(context.WithValue(ctx, callKey{}, c), request)
-}
-
-// stream does the same for a call whose answers are many.
-func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	if isOpen(info.FullMethod) {
-		ctx, cancel := s.untilDrained(stream.Context()) // who watches the server's health would keep it from ending
-		defer cancel()
-		return handle(server, &known{stream, ctx})
-	}
-	s.Metrics.Begin()
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.panicked(p)
-		}
-		err = s.told(stream.Context(), err)
-		s.Metrics.EndWait("grpc", s.Service.Label(""), status.Code(err).String())
-	}()
-	c := &call{}
-	if c.caller, err = s.who(stream.Context()); err != nil {
-		return err
-	}
-	leave, err := s.Service.Admit(c.caller)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return handle(server, &known{stream, context.WithValue(stream.Context(), callKey{}, c)})
+	return s.Service.Admit(c.caller)
 }
 
 // known is a stream with a context of its own: it says who calls, or when to end.

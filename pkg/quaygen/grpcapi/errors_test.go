@@ -21,15 +21,17 @@ import (
 )
 
 // failing is a service whose methods do what a test says.
-func failing(do func(context.Context) error) *grpc.ServiceDesc {
+func failing(do func(context.Context) error) *grpc.ServiceDesc { return failingAs("test.Failing", do) }
+
+func failingAs(name string, do func(context.Context) error) *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
-		ServiceName: "test.Failing", HandlerType: (*any)(nil),
+		ServiceName: name, HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{MethodName: "Unary", Handler: func(server any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 			in := &emptypb.Empty{}
 			if err := decode(in); err != nil {
 				return nil, err
 			}
-			return intercept(ctx, in, &grpc.UnaryServerInfo{Server: server, FullMethod: "/test.Failing/Unary"}, func(ctx context.Context, _ any) (any, error) {
+			return intercept(ctx, in, &grpc.UnaryServerInfo{Server: server, FullMethod: "/" + name + "/Unary"}, func(ctx context.Context, _ any) (any, error) {
 				return &emptypb.Empty{}, do(ctx)
 			})
 		}}},
@@ -140,6 +142,18 @@ func TestAPanicIsAnInternalErrorThatTellsNothing(t *testing.T) {
 			is(t, "a call afterwards", getSecret(t, w.as(t, "eso")), codes.OK)
 		}, func(w *world) { w.extra = failing(do) })
 	}
+}
+
+// What anybody may call is code of others, and no reason for the process to end either.
+func TestAPanicOfAnOpenServiceIsAnErrorToo(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		unary := w.as(t, "").Invoke(t.Context(), "/grpc.reflection.Broken/Unary", &emptypb.Empty{}, &emptypb.Empty{})
+		is(t, "one answer", unary, codes.Internal)
+		stream, err := w.as(t, "").NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/grpc.reflection.Broken/Stream")
+		check(t, err)
+		check(t, stream.CloseSend())
+		is(t, "many", stream.RecvMsg(&emptypb.Empty{}), codes.Internal)
+	}, func(w *world) { w.extra = failingAs("grpc.reflection.Broken", func(context.Context) error { panic("broken") }) })
 }
 
 func TestAPanicOfTheAuthenticatorLetsNobodyIn(t *testing.T) {
