@@ -153,7 +153,9 @@ func TestAPanicOfAnOpenServiceIsAnErrorToo(t *testing.T) {
 		check(t, err)
 		check(t, stream.CloseSend())
 		is(t, "many", stream.RecvMsg(&emptypb.Empty{}), codes.Internal)
-	}, func(w *world) { w.extra = failingAs("grpc.reflection.Broken", func(context.Context) error { panic("broken") }) })
+	}, func(w *world) {
+		w.extra = failingAs("grpc.reflection.Broken", func(context.Context) error { panic("broken") })
+	})
 }
 
 func TestAPanicOfTheAuthenticatorLetsNobodyIn(t *testing.T) {
