@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"secret":            {},
 	"glob":              {},
 	"certificate":       {},
+	"audit":             {},
 	"quay":              {},
 	"dockerconfig":      {},
 	"policy":            {"quay"},
@@ -30,7 +31,7 @@ var mayImport = map[string][]string{
 	"ledger/kubeledger": {"ledger", "quay"},
 	"rotation":          {"quay", "ledger"},
 	"auth":              {"policy"},
-	"":                  {"rotation", "policy", "dockerconfig", "quay"},
+	"":                  {"rotation", "policy", "dockerconfig", "quay", "audit"},
 	"config":            {"policy", "rotation", "quay"},
 	"httpapi":           {"", "auth"},
 	"grpcapi":           {"", "auth", "policy", "rotation", "proto"},
@@ -49,7 +50,7 @@ var (
 )
 
 // kubernetesFree are the packages that may not even link Kubernetes modules through others.
-var kubernetesFree = []string{"secret", "glob", "certificate", "quay", "dockerconfig", "policy", "ledger", "rotation", "", "config", "quay/quaytest"}
+var kubernetesFree = []string{"secret", "glob", "certificate", "audit", "quay", "dockerconfig", "policy", "ledger", "rotation", "", "config", "quay/quaytest"}
 
 type listed struct {
 	ImportPath string
