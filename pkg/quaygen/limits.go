@@ -110,26 +110,35 @@ func (settings *Settings) limits(client string) Limits {
 // Admit lets a request of an authenticated caller in, unless it has asked for too much lately. Call it once for each
 // request, whatever comes of it inside, and leave when it is answered. The error is an [*Error].
 func (s *Service) Admit(caller policy.Caller) (leave func(), err error) {
-	limits := s.settings.Load().limits(caller.Name)
-	d := &s.door
+	b, err := s.door.enter(visitorOf(caller), s.settings.Load().limits(caller.Name))
+	if err != nil {
+		s.crowdedOut(caller, err)
+		return nil, err
+	}
+	return func() { s.door.leave(b) }, nil
+}
+
+func (d *door) enter(v visitor, limits Limits) (*bucket, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := d.bucketLocked(visitorOf(caller), limits)
+	b := d.bucketLocked(v, limits)
 	if b.inside >= limits.Concurrent {
-		d.refusedLocked(caller.Name, limitedConcurrent)
+		d.refusedLocked(v.client, limitedConcurrent)
 		return nil, &Error{Kind: KindTooMany, Detail: fmt.Sprintf("%d requests of this client are being answered already", limits.Concurrent), RetryAfter: time.Second}
 	}
 	if !b.rate.Allow() {
-		d.refusedLocked(caller.Name, limitedRate)
+		d.refusedLocked(v.client, limitedRate)
 		wait := time.Duration(float64(time.Second) / limits.QPS)
 		return nil, &Error{Kind: KindTooMany, Detail: fmt.Sprintf("this client asks more than %g times a second", limits.QPS), RetryAfter: max(time.Second, wait)}
 	}
 	b.inside++
-	return func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		b.inside--
-	}, nil
+	return b, nil
+}
+
+func (d *door) leave(b *bucket) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b.inside--
 }
 
 func (d *door) bucketLocked(v visitor, limits Limits) *bucket {

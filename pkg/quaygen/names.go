@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 )
 
@@ -41,19 +42,27 @@ func (s *Service) GetAll(ctx context.Context, caller policy.Caller, namespace st
 	defer cancel()
 	ended, end := context.WithCancel(ctx)
 	end()
-	answers := make([]*Answer, len(names))
-	for i, name := range names {
-		// It does not wait, but begins what is made when it is asked for. The error is that of the second try.
-		answers[i], _ = s.Get(ended, caller, Request{Name: name, Namespace: namespace})
+	for _, name := range names {
+		// It does not wait, but begins what is made when it is asked for.
+		_, _, _ = s.get(ended, caller, Request{Name: name, Namespace: namespace})
 	}
+	answers := make([]*Answer, len(names))
+	var trail []audit.Entry
+	var failed error
 	for i, name := range names {
-		if answers[i] != nil {
-			continue
+		r := Request{Name: name, Namespace: namespace}
+		answer, decision, err := s.get(waiting, caller, r)
+		answers[i] = answer
+		trail = append(trail, request(caller, r, decision, answer, err))
+		if failed = err; failed != nil {
+			break
 		}
-		var err error
-		if answers[i], err = s.Get(waiting, caller, Request{Name: name, Namespace: namespace}); err != nil {
-			return nil, err
-		}
+	}
+	if err := s.audit(ctx, trail...); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	return answers, nil
 }
@@ -73,7 +82,7 @@ func (s *Service) Tagged(name string, tags map[string]string) bool {
 // Exists reports whether there is a pull secret, to a caller that may have it in whichever format.
 func (s *Service) Exists(caller policy.Caller, r Request) (bool, error) {
 	settings := s.settings.Load()
-	if err := s.authorize(settings, caller, r, everyFormat...); err != nil {
+	if _, err := s.authorize(settings, caller, r, everyFormat...); err != nil {
 		return false, err
 	}
 	_, ok := settings.Secrets[r.Name]

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/dockerconfig"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
@@ -87,6 +88,7 @@ type rendering struct {
 	credentials []*rotation.Credential
 	name        string
 	parts       []Part // as long as credentials
+	audited     []audit.Credential
 	warnings    []string
 	body        []byte
 	data        map[string]string
@@ -130,6 +132,7 @@ func render(name, property string, format Format, secret PullSecret, leases []*r
 		c := leases[i].Credential
 		r.credentials = append(r.credentials, c)
 		parts = append(parts, describe(c, part.Host))
+		r.audited = append(r.audited, audit.Credential{Robot: c.Robot.Username(), Registry: part.Host, Generation: c.Generation, Token: c.Token.Fingerprint()})
 		entry := dockerconfig.Entry{Host: part.Host, Username: c.Robot.Username(), Password: c.Token, Email: part.Email}
 		for _, repository := range c.Repositories {
 			entry.Paths = append(entry.Paths, c.Robot.Owner().Name()+"/"+repository)

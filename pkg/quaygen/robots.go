@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
@@ -49,17 +50,19 @@ func (s *Service) Watch(caller policy.Caller, position string) (*rotation.Watch,
 // Rotate makes the next generation now, for a caller that manages robots, and returns when it is served. It goes on when
 // ctx ends.
 func (s *Service) Rotate(ctx context.Context, caller policy.Caller, ref rotation.Ref) error {
-	if err := s.manages(caller, "rotate", ref); err != nil {
+	o, err := s.manages(ctx, caller, "rotate", ref, -1)
+	if err != nil {
 		return err
 	}
-	_, err := s.engine.Rotate(ctx, ref)
-	return s.done(err, ref, "the rotation goes on", "ask again")
+	_, err = s.engine.Rotate(ctx, ref)
+	return s.ended(o, s.done(err, ref, "the rotation goes on", "ask again"))
 }
 
 // Revoke does the same and ends every generation up to through, all that exist if it is negative, without overlap. It
 // returns the number it acted on when nothing up to it exists any more.
 func (s *Service) Revoke(ctx context.Context, caller policy.Caller, ref rotation.Ref, through int64) (int64, error) {
-	if err := s.manages(caller, "revoke", ref); err != nil {
+	o, err := s.manages(ctx, caller, "revoke", ref, through)
+	if err != nil {
 		return through, err
 	}
 	acted, err := s.engine.Revoke(ctx, ref, through)
@@ -67,27 +70,36 @@ func (s *Service) Revoke(ctx context.Context, caller policy.Caller, ref rotation
 	if acted >= 0 {
 		advice += fmt.Sprintf(", through generation %d", acted)
 	}
-	return acted, s.done(err, ref, advice, advice)
+	o.Through = acted
+	return acted, s.ended(o, s.done(err, ref, advice, advice))
 }
 
 // Retire ends superseded generations up to a number, for a caller that manages robots, and returns when they are gone.
 func (s *Service) Retire(ctx context.Context, caller policy.Caller, ref rotation.Ref, generation int64) error {
-	if err := s.manages(caller, "retire", ref); err != nil {
+	o, err := s.manages(ctx, caller, "retire", ref, generation)
+	if err != nil {
 		return err
 	}
 	const advice = "to be sure that the retirement is complete, ask for it again"
-	return s.done(s.engine.Retire(ctx, ref, generation), ref, advice, advice)
+	return s.ended(o, s.done(s.engine.Retire(ctx, ref, generation), ref, advice, advice))
 }
 
-func (s *Service) manages(caller policy.Caller, what string, ref rotation.Ref) error {
+// manages lets an order begin, and returns what the audit trail is to say of its end.
+func (s *Service) manages(ctx context.Context, caller policy.Caller, what string, ref rotation.Ref, through int64) (audit.Operation, error) {
+	o := operation(caller, what, ref, through)
 	if err := s.operates(caller, policy.OperatorManage, what, ref); err != nil {
-		return err
+		return o, err
 	}
 	if _, err := s.known(ref); err != nil {
-		return err
+		return o, s.ended(o, err)
+	}
+	started := o
+	started.Result = audit.ResultStarted
+	if err := s.audit(ctx, &started); err != nil {
+		return o, err
 	}
 	s.log.Info("an operator gives an order", "order", what, "client", caller.Name, "how", caller.How, "robot", ref.String())
-	return nil
+	return o, nil
 }
 
 func (s *Service) operates(caller policy.Caller, least policy.Operator, what string, ref rotation.Ref) error {
@@ -99,7 +111,8 @@ func (s *Service) operates(caller policy.Caller, least policy.Operator, what str
 	if least == policy.OperatorView {
 		takes = "view or manage"
 	}
-	return &Error{Kind: KindDenied, Detail: fmt.Sprintf("this client may not %s robots; that takes operator: %s in the configuration", what, takes)}
+	err := &Error{Kind: KindDenied, Detail: fmt.Sprintf("this client may not %s robots; that takes operator: %s in the configuration", what, takes)}
+	return s.ended(operation(caller, what, ref, -1), err)
 }
 
 // known finds a robot. One that no namespace asked for yet, and that no list shows, is none: it would be made by being asked for.

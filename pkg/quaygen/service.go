@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
@@ -57,6 +58,7 @@ type Request struct {
 type Service struct {
 	engine   *rotation.Engine
 	log      *slog.Logger
+	trail    *audit.Log // nil: there is none
 	settings atomic.Pointer[Settings]
 	rendered sync.Map      // renderKey → *rendering
 	tailored atomic.Uint64 // how often one was rendered for a namespace
@@ -94,10 +96,26 @@ var (
 // Get answers a request of an authenticated caller. The answer comes from memory; only for a robot that is being minted
 // right now it waits, together with all others who ask for it. Every error is an [*Error].
 func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*Answer, error) {
-	settings := s.settings.Load()
-	if err := s.authorize(settings, caller, r, formatsOf(r)...); err != nil {
+	answer, decision, err := s.get(ctx, caller, r)
+	if err := s.audit(ctx, request(caller, r, decision, answer, err)); err != nil {
 		return nil, err
 	}
+	return answer, err
+}
+
+// get is Get without a trace in the audit trail.
+func (s *Service) get(ctx context.Context, caller policy.Caller, r Request) (*Answer, policy.Decision, error) {
+	settings := s.settings.Load()
+	decision, err := s.authorize(settings, caller, r, formatsOf(r)...)
+	if err != nil {
+		return nil, decision, err
+	}
+	answer, err := s.find(ctx, settings, caller, r)
+	return answer, decision, err
+}
+
+// find answers a request that is allowed.
+func (s *Service) find(ctx context.Context, settings *Settings, caller policy.Caller, r Request) (*Answer, error) {
 	secret, ok := settings.Secrets[r.Name]
 	if !ok {
 		return nil, &Error{Kind: KindUnknown, Detail: fmt.Sprintf("there is no pull secret %q", r.Name)}
@@ -144,7 +162,23 @@ func formatsOf(r Request) []Format {
 
 // authorize checks the request's form first, since a rule can only be asked about names that mean something. Of several
 // formats one that is permitted is enough.
-func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request, formats ...Format) error {
+func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request, formats ...Format) (policy.Decision, error) {
+	if err := checkForm(caller, r); err != nil {
+		return policy.Decision{}, err
+	}
+	// A client with a namespace of its own that names none is denied: its token alone is no proof of the namespace.
+	decision := settings.decide(caller, r.Namespace, r.Name, formats...)
+	if decision.Outcome == policy.Allowed {
+		return decision, nil
+	}
+	s.log.Warn("request refused", "client", caller.Name, "how", caller.How, "namespace", r.Namespace, "name", r.Name, "reason", decision.Reason)
+	if decision.Outcome == policy.Open {
+		return decision, errOpen()
+	}
+	return decision, &Error{Kind: KindDenied, Detail: "this client may not have this pull secret for this namespace"}
+}
+
+func checkForm(caller policy.Caller, r Request) error {
 	switch {
 	case strings.Contains(r.Name+r.Namespace+r.Property+r.Format, "<no value>"):
 		return &Error{Kind: KindInvalid, Detail: `a template rendered "<no value>": it uses a variable that ESO does not set here`}
@@ -155,16 +189,7 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request,
 	case r.Namespace != "" && !namespaceRE.MatchString(r.Namespace):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", Clip(r.Namespace))}
 	}
-	// A client with a namespace of its own that names none is denied: its token alone is no proof of the namespace.
-	decision := settings.decide(caller, r.Namespace, r.Name, formats...)
-	if decision.Outcome == policy.Allowed {
-		return nil
-	}
-	s.log.Warn("request refused", "client", caller.Name, "how", caller.How, "namespace", r.Namespace, "name", r.Name, "reason", decision.Reason)
-	if decision.Outcome == policy.Open {
-		return errOpen()
-	}
-	return &Error{Kind: KindDenied, Detail: "this client may not have this pull secret for this namespace"}
+	return nil
 }
 
 // decide asks the rules, for each format in turn until one is permitted. What is not decided for one of them is not for all.

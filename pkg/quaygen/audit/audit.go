@@ -124,7 +124,7 @@ func (l *Log) Record(entries ...Entry) {
 // Commit does the same, but with Config.Block returns only when all entries are written, and on the disk where there is a file.
 // Its error says why they are not, or not known to be: they may be written all the same.
 func (l *Log) Commit(ctx context.Context, entries ...Entry) error {
-	if l == nil || !l.config.Block {
+	if !l.Blocks() {
 		l.Record(entries...)
 		return nil
 	}
@@ -146,6 +146,9 @@ func (l *Log) Commit(ctx context.Context, entries ...Entry) error {
 	}
 	return failed
 }
+
+// Blocks reports whether [Log.Commit] waits.
+func (l *Log) Blocks() bool { return l != nil && l.config.Block }
 
 // add waits for room.
 func (l *Log) add(ctx context.Context, i item) error {
@@ -172,12 +175,17 @@ func (l *Log) add(ctx context.Context, i item) error {
 	}
 }
 
-// addLocked reports whether there was room. Those who cannot say who they are get half of it: they must not be able to
-// displace what is known of those who can.
+// addLocked reports whether there was room. What anybody can cause without end gets half of it, so that it cannot displace
+// the rest: those who cannot say who they are, and those who ask more than they may.
 func (l *Log) addLocked(i item) bool {
 	limit := l.config.Buffer
-	if _, stranger := i.entry.(*Authentication); stranger {
+	switch e := i.entry.(type) {
+	case *Authentication:
 		limit = (limit + 1) / 2
+	case *Request:
+		if e.Crowd {
+			limit = (limit + 1) / 2
+		}
 	}
 	if l.closed || len(l.queue) >= limit {
 		return false
@@ -186,8 +194,8 @@ func (l *Log) addLocked(i item) bool {
 	return true
 }
 
-func (l *Log) dropLocked(n uint64) {
-	l.lost += n
+func (l *Log) dropLocked(n int) {
+	l.lost += uint64(max(0, n))
 	l.metrics.dropped.Add(float64(n))
 }
 
@@ -249,7 +257,7 @@ func (l *Log) run() {
 // finish closes what was written to; unwritten is what remains.
 func (l *Log) finish(unwritten int) error {
 	l.mu.Lock()
-	l.dropLocked(uint64(unwritten))
+	l.dropLocked(unwritten)
 	lost := l.lost
 	l.mu.Unlock()
 	err := errors.Join(l.Err(), l.out.close())
@@ -338,7 +346,7 @@ func (l *Log) write(items []item) (again []item) {
 		return items[n:]
 	}
 	l.mu.Lock()
-	l.dropLocked(uint64(len(items) - n))
+	l.dropLocked(len(items) - n)
 	l.mu.Unlock()
 	return nil
 }

@@ -77,6 +77,8 @@ type Request struct {
 	Result      string       `json:"result"`
 	Reason      string       `json:"reason"`
 	Credentials []Credential `json:"credentials"` // what was handed out
+
+	Crowd bool `json:"-"` // it is one of more than its client may send, and must not displace others
 }
 
 // Credential says which one was handed out.

@@ -136,7 +136,7 @@ func (o *output) write(items []item, lost uint64) (n int, told bool, err error) 
 	if err != nil {
 		return 0, false, err
 	}
-	var w io.Writer = o.stream
+	w := o.stream
 	if o.f != nil {
 		w = o.f
 	}

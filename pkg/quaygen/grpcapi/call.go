@@ -26,6 +26,9 @@ import (
 // ErrorDomain is the domain of the reasons in google.rpc.ErrorInfo.
 const ErrorDomain = "quaygen.dev"
 
+// transport is this way in, in metrics and in the audit trail.
+const transport = "grpc"
+
 // call is what is known of a call while it is answered.
 type call struct {
 	caller policy.Caller
@@ -73,9 +76,9 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 	})
 	name, code := s.Service.Label(c.name), status.Code(err).String()
 	if c.waits {
-		s.Metrics.EndWait("grpc", name, code)
+		s.Metrics.EndWait(transport, name, code)
 	} else {
-		s.Metrics.End("grpc", name, code, time.Since(start))
+		s.Metrics.End(transport, name, code, time.Since(start))
 	}
 	return answer, err
 }
@@ -99,7 +102,7 @@ func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 		defer leave()
 		return nil, handle(server, &known{stream, context.WithValue(ctx, callKey{}, c)})
 	})
-	s.Metrics.EndWait("grpc", s.Service.Label(""), status.Code(err).String())
+	s.Metrics.EndWait(transport, s.Service.Label(""), status.Code(err).String())
 	return err
 }
 
@@ -146,18 +149,20 @@ func (s *Server) who(ctx context.Context) (policy.Caller, error) {
 			presented.Certificate = info.State.VerifiedChains[0][0]
 		}
 	}
+	address := "unknown"
+	if connected {
+		address = presented.From
+	}
 	caller, err := s.Authenticate(presented)
 	if err == nil {
+		caller.Transport, caller.From = transport, address
 		return caller, nil
 	}
 	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
 		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter}
 	}
-	address := "unknown"
-	if connected {
-		address = presented.From
-	}
 	s.Log.Warn("caller not authenticated", "from", address, "reason", err)
+	s.Service.RefuseStranger(transport, address, err)
 	if errors.Is(err, auth.ErrUnavailable) {
 		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter}
 	}

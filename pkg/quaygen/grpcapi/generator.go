@@ -31,7 +31,8 @@ func (s *generator) Generate(ctx context.Context, r *generatorv1.GenerateRequest
 	c, ref, namespace := of(ctx), r.GetGeneratorRef(), r.GetSourceNamespace()
 	c.name = ref.GetName()
 	if ref.GetNamespace() != "" && ref.GetNamespace() != namespace {
-		return nil, &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a generator serves its own namespace only; this one is of %q", quaygen.Clip(ref.GetNamespace()))}
+		err := &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a generator serves its own namespace only; this one is of %q", quaygen.Clip(ref.GetNamespace()))}
+		return nil, s.Service.Refuse(ctx, c.caller, quaygen.Request{Name: ref.GetName(), Namespace: namespace}, err)
 	}
 	answer, err := s.Service.Get(ctx, c.caller, quaygen.Request{Name: ref.GetName(), Namespace: namespace})
 	if err != nil {

@@ -24,7 +24,16 @@ type provider struct {
 // clusterStore is the one kind of store whose reference may name another namespace than the caller's.
 const clusterStore = "ClusterSecretStore"
 
-// own refuses a namespaced store's reference to another namespace: without its admission webhook ESO passes it on.
+// own refuses a namespaced store's reference to another namespace: without its admission webhook ESO passes it on. Key is what
+// was asked for.
+func (s *provider) own(ctx context.Context, ref *providerv1.ProviderReference, namespace, key string) error {
+	err := own(ref, namespace)
+	if err == nil {
+		return nil
+	}
+	return s.Service.Refuse(ctx, of(ctx).caller, quaygen.Request{Name: key, Namespace: namespace}, err)
+}
+
 func own(ref *providerv1.ProviderReference, namespace string) error {
 	if ref.GetStoreRefKind() != clusterStore && ref.GetNamespace() != "" && ref.GetNamespace() != namespace {
 		return &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a SecretStore may refer to its own namespace only; its providerRef names %q", quaygen.Clip(ref.GetNamespace()))}
@@ -36,14 +45,16 @@ func own(ref *providerv1.ProviderReference, namespace string) error {
 func (s *provider) get(ctx context.Context, ref *providerv1.ProviderReference, remote *providerv1.ExternalSecretDataRemoteRef, namespace string) (*quaygen.Answer, error) {
 	c := of(ctx)
 	c.name = remote.GetKey()
-	if err := own(ref, namespace); err != nil {
+	if err := s.own(ctx, ref, namespace, c.name); err != nil {
 		return nil, err
 	}
-	format, err := formatOf(remote.GetProperty())
+	request := quaygen.Request{Name: c.name, Namespace: namespace, Property: remote.GetProperty()}
+	format, err := formatOf(request.Property)
 	if err != nil {
-		return nil, err
+		return nil, s.Service.Refuse(ctx, c.caller, request, err)
 	}
-	return s.Service.Get(ctx, c.caller, quaygen.Request{Name: remote.GetKey(), Namespace: namespace, Format: string(format)})
+	request.Format = string(format)
+	return s.Service.Get(ctx, c.caller, request)
 }
 
 // formatOf returns the format whose data has the property.
@@ -108,7 +119,7 @@ const (
 // so it is an error.
 func (s *provider) GetAllSecrets(ctx context.Context, r *providerv1.GetAllSecretsRequest) (*providerv1.GetAllSecretsResponse, error) {
 	caller, namespace, find := of(ctx).caller, r.GetSourceNamespace(), r.GetFind()
-	if err := own(r.GetProviderRef(), namespace); err != nil {
+	if err := s.own(ctx, r.GetProviderRef(), namespace, ""); err != nil {
 		return nil, err
 	}
 	names, err := s.Service.Names(caller, namespace)
@@ -123,7 +134,8 @@ func (s *provider) GetAllSecrets(ctx context.Context, r *providerv1.GetAllSecret
 		return !pattern.MatchString(name) || !strings.HasPrefix(name, find.GetPath()) || !s.Service.Tagged(name, find.GetTags())
 	})
 	if len(names) == 0 {
-		return nil, &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("there is no pull secret that this client may have for the namespace %q and that fits find", quaygen.Clip(namespace))}
+		err := &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("there is no pull secret that this client may have for the namespace %q and that fits find", quaygen.Clip(namespace))}
+		return nil, s.Service.Refuse(ctx, caller, quaygen.Request{Namespace: namespace}, err)
 	}
 	answers, err := s.Service.GetAll(ctx, caller, namespace, names)
 	if err != nil {
@@ -176,7 +188,7 @@ func writtenOut(re *syntax.Regexp) int {
 func (s *provider) SecretExists(ctx context.Context, r *providerv1.SecretExistsRequest) (*providerv1.SecretExistsResponse, error) {
 	c, namespace, key := of(ctx), r.GetSourceNamespace(), r.GetRemoteRef().GetRemoteKey()
 	c.name = key
-	if err := own(r.GetProviderRef(), namespace); err != nil {
+	if err := s.own(ctx, r.GetProviderRef(), namespace, key); err != nil {
 		return nil, err
 	}
 	exists, err := s.Service.Exists(c.caller, quaygen.Request{Name: key, Namespace: namespace})

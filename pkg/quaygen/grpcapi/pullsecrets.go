@@ -27,7 +27,8 @@ func (s *pullSecrets) Get(ctx context.Context, r *quaygenv1.PullSecretsGetReques
 	of(ctx).name = r.GetName()
 	format, ok := formats[r.GetFormat()]
 	if !ok {
-		return nil, invalid("there is no format %d", r.GetFormat())
+		err := invalid("there is no format %d", r.GetFormat())
+		return nil, s.Service.Refuse(ctx, of(ctx).caller, quaygen.Request{Name: r.GetName(), Namespace: r.GetNamespace(), Format: r.GetFormat().String()}, err)
 	}
 	answer, err := s.Service.Get(ctx, of(ctx).caller, quaygen.Request{Name: r.GetName(), Namespace: r.GetNamespace(), Format: string(format)})
 	if err != nil {

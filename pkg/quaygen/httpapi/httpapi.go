@@ -58,6 +58,9 @@ func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
 
 type handler struct{ Config }
 
+// transport is this way in, in metrics and in the audit trail.
+const transport = "http"
+
 // New returns the handler for callers.
 func New(config Config) http.Handler {
 	if config.Metrics == nil {
@@ -80,7 +83,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	request, code := h.route(w, r)
-	h.Metrics.End("http", h.Service.Label(request.Name), strconv.Itoa(code), time.Since(start))
+	h.Metrics.End(transport, h.Service.Label(request.Name), strconv.Itoa(code), time.Since(start))
 }
 
 func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen.Request, code int) {
@@ -109,6 +112,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 	if err != nil {
 		return quaygen.Request{}, h.notAuthenticated(w, r, err)
 	}
+	caller.Transport, caller.From = transport, r.RemoteAddr
 	request, malformed := parse(r)
 	leave, err := h.Service.Admit(caller)
 	if err != nil {
@@ -116,7 +120,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 	}
 	defer leave()
 	if malformed != nil {
-		return request, h.fail(w, malformed)
+		return request, h.fail(w, h.Service.Refuse(r.Context(), caller, request, malformed))
 	}
 	answer, err := h.Service.Get(r.Context(), caller, request)
 	if err != nil {
@@ -139,6 +143,7 @@ func (h *handler) notAuthenticated(w http.ResponseWriter, r *http.Request, err e
 		return h.fail(w, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter})
 	}
 	h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
+	h.Service.RefuseStranger(transport, r.RemoteAddr, err)
 	if errors.Is(err, auth.ErrUnavailable) {
 		return h.fail(w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})
 	}

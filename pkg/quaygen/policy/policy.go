@@ -23,6 +23,8 @@ type Caller struct {
 	Namespace string // the namespace it is confined to or has proven to be in; "" if it may speak for those its rules list
 	How       string // the kind of credential, for the audit trail
 	Account   string // the ServiceAccount in Namespace that it has proven to be; "" with other credentials
+	Transport string // the way in, for the audit trail; authenticators leave it empty
+	From      string // the address it calls from, for the audit trail; authenticators leave it empty
 
 	Operator     Operator // what it may do with robots, whatever the rules say about pull secrets
 	OperatorOnly bool     // it speaks for no namespace at all: no rule gives it a pull secret, not even one for all clients

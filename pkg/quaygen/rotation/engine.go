@@ -30,6 +30,10 @@ type Config struct {
 	Ledger     ledger.Store          // for the strategy regenerate; nil: such robots are served, but not rotated
 	Holder     string                // names this process in the ledger, for people
 	MintOnly   bool                  // create and grant what is missing, rotate and delete nothing: for one-shot use
+
+	// Acted is told of every event, and of every step of this process that changed something outside of it, in their order
+	// for each robot; nil: nobody is. Locks are held meanwhile: it returns at once, and asks nothing of the engine.
+	Acted func(Act)
 }
 
 // Engine looks after robots: it lists their organizations, plans and performs. Readers get credentials from memory
@@ -66,7 +70,7 @@ func New(config Config) *Engine {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{config: config, events: newEventLog(), organizations: map[organizationKey]*organization{}, robots: map[string]*configured{}}
+	e := &Engine{config: config, events: newEventLog(config.Acted), organizations: map[organizationKey]*organization{}, robots: map[string]*configured{}}
 	e.metrics = newMetrics(config.Registerer, e)
 	return e
 }

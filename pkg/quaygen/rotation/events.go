@@ -69,7 +69,8 @@ const takenAtOnce = 256
 //
 // Its mutex is taken last: nothing else is locked while it is held.
 type eventLog struct {
-	epoch string // of this process: the positions of another one mean something else
+	epoch string    // of this process: the positions of another one mean something else
+	acted func(Act) // nil: nobody is told
 
 	mu       sync.Mutex
 	statuses map[*chain]*Status
@@ -78,8 +79,8 @@ type eventLog struct {
 	changed  chan struct{}
 }
 
-func newEventLog() *eventLog {
-	return &eventLog{epoch: rand.Text(), statuses: map[*chain]*Status{}, changed: make(chan struct{})}
+func newEventLog(acted func(Act)) *eventLog {
+	return &eventLog{epoch: rand.Text(), acted: acted, statuses: map[*chain]*Status{}, changed: make(chan struct{})}
 }
 
 // begin adds a robot of which nothing is known yet.
@@ -127,6 +128,9 @@ func (l *eventLog) addLocked(events ...Event) {
 		e.At = time.Now()
 		l.last++
 		l.kept = append(l.kept, e)
+		if l.acted != nil {
+			l.acted(Act{Event: e})
+		}
 	}
 	if len(l.kept) > 2*keptEvents {
 		l.kept = append([]Event(nil), l.kept[len(l.kept)-keptEvents:]...)

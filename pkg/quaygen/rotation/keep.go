@@ -79,6 +79,9 @@ func (o *organization) record(ctx context.Context, m *Memory, s Step) (bool, err
 	} else {
 		v, err = store.Replace(ctx, s.Record, m.kept.version)
 	}
+	if err == nil && s.Action == Record {
+		o.acted(m, s)
+	}
 	return m.Written(s.Record, v, err, before)
 }
 
@@ -93,6 +96,7 @@ func (o *organization) regenerate(ctx context.Context, client *quay.Client, m *M
 	}
 	// Whatever becomes of this process meanwhile: a request that was sent is better answered than wondered about.
 	m.Posting()
+	o.acted(m, s)
 	_, _, err := client.RegenerateRobot(context.WithoutCancel(ctx), s.Robot)
 	return true, m.Answered(err)
 }

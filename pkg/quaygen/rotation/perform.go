@@ -136,15 +136,15 @@ func (o *organization) do(ctx context.Context, client *quay.Client, m *Memory, l
 	case Create:
 		return o.create(ctx, client, m, l, s)
 	case Delete:
-		return o.delete(ctx, client, s)
+		return o.delete(ctx, client, m, s)
 	case Grant, Ungrant:
 		return o.grant(ctx, client, m, s)
 	case Join:
 		err := client.AddTeamMember(ctx, o.key.owner, s.Team, s.Robot)
-		return err == nil, err
+		return o.changed(m, s, err)
 	case Leave:
 		err := client.RemoveTeamMember(ctx, o.key.owner, s.Team, s.Robot)
-		return err == nil, err
+		return o.changed(m, s, err)
 	case ReadToken:
 		return o.readToken(ctx, client, m, s)
 	case ReadRoles:
@@ -175,7 +175,7 @@ func (o *organization) create(ctx context.Context, client *quay.Client, m *Memor
 	case err == nil:
 		late := elapsed(l.Sent) >= m.spec.Safety.StepDeadline
 		m.Created(s.Generation, info, late)
-		return true, nil
+		return o.changed(m, s, nil)
 	case errors.Is(err, quay.ErrRobotExists):
 		m.Taken(s.Generation) // another replica was first: the next list shows what it made
 		return true, nil
@@ -188,7 +188,7 @@ func (o *organization) create(ctx context.Context, client *quay.Client, m *Memor
 	return false, err
 }
 
-func (o *organization) delete(ctx context.Context, client *quay.Client, s Step) (bool, error) {
+func (o *organization) delete(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {
 	if s.Unused || s.Idle {
 		info, _, err := client.GetRobot(ctx, s.Robot)
 		switch {
@@ -205,6 +205,14 @@ func (o *organization) delete(ctx context.Context, client *quay.Client, s Step) 
 	if errors.Is(err, quay.ErrRobotMissing) {
 		return true, nil
 	}
+	return o.changed(m, s, err)
+}
+
+// changed returns what [organization.do] does of a step that Quay answered, and tells of one that was done.
+func (o *organization) changed(m *Memory, s Step, err error) (did bool, _ error) {
+	if err == nil {
+		o.acted(m, s)
+	}
 	return err == nil, err
 }
 
@@ -214,17 +222,21 @@ func (o *organization) grant(ctx context.Context, client *quay.Client, m *Memory
 		return false, err
 	}
 	if s.Action == Ungrant {
-		if err := client.RemoveGrant(ctx, repository, s.Robot); err != nil && !errors.Is(err, quay.ErrNoPermission) {
+		err := client.RemoveGrant(ctx, repository, s.Robot)
+		if err != nil && !errors.Is(err, quay.ErrNoPermission) {
 			return false, err
 		}
 		m.Granted(s.Generation, s.Repository, quay.RoleUnknown)
+		if err == nil {
+			o.acted(m, s)
+		}
 		return true, nil
 	}
 	if err := client.SetGrant(ctx, repository, s.Robot, s.Role); err != nil {
 		return false, err
 	}
 	m.Granted(s.Generation, s.Repository, s.Role)
-	return true, nil
+	return o.changed(m, s, nil)
 }
 
 func (o *organization) readToken(ctx context.Context, client *quay.Client, m *Memory, s Step) (bool, error) {

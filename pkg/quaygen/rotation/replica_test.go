@@ -71,7 +71,7 @@ func (w *world) newReplica(name string, spec Spec) *replica {
 
 // restart is what a crash leaves: nothing.
 func (r *replica) restart() {
-	r.chain = newChain(r.spec, "quay", nil, &organization{engine: &Engine{events: newEventLog()}})
+	r.chain = newChain(r.spec, "quay", nil, &organization{engine: &Engine{events: newEventLog(nil)}})
 	r.clock = &organization{log: slog.New(slog.DiscardHandler), chains: map[quay.Robot]*chain{r.spec.Base: r.chain}}
 	r.todo, r.lease, r.worked = nil, nil, false
 }
