@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
@@ -154,7 +155,7 @@ func (m *matrix) serve() {
 	everything := []statement{{clients: []string{"*"}, namespaces: []string{"*"}, names: []string{"*"}}}
 	cfg := m.load(everything)
 	var err error
-	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, nil); err != nil {
+	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, nil, prometheus.NewRegistry(), nil); err != nil {
 		t.Fatal(err)
 	}
 	m.mutant.Store(&mutant{})

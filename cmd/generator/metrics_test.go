@@ -80,7 +80,7 @@ func documented(t *testing.T) map[string]family {
 
 func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
 	p, _ := newProcessWithCertificates(t) // there is a CA of clients' certificates
-	p.edit("robots:\n", "ledger: {file: ./ledger.db}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
+	p.edit("robots:\n", "ledger: {file: ./ledger.db}\naudit: {file: ./audit.jsonl}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
 	p.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 500, Times: 1}) // a step that fails
 	p.start()
 	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })

@@ -120,7 +120,7 @@ func newRoot(stderr io.Writer, now func() time.Time) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(newServe(o), newCheckConfig(), newConfigSchema(), newMint(o), newPlan(),
-		newStatus(o), newRotate(o), newRetire(o), newWatch(o))
+		newStatus(o), newRotate(o), newRetire(o), newWatch(o), newAuditLog())
 	for _, c := range root.Commands() {
 		c.Args = asUsage(c.Args)
 	}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
@@ -62,11 +63,16 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if err != nil {
 				return err
 			}
-			s, err := newServer(root.log, path, cfg, listen, store)
+			registry := prometheus.NewRegistry()
+			trail, err := openAudit(cfg, registry, root.log, c.OutOrStdout())
 			if err != nil {
 				return err
 			}
-			return s.run(c.Context())
+			s, err := newServer(root.log, path, cfg, listen, store, registry, trail)
+			if err == nil {
+				err = s.run(c.Context())
+			}
+			return endAudit(c.Context(), trail, err)
 		},
 	}
 	configPath = configFlag(c)
@@ -106,6 +112,7 @@ type server struct {
 	identities map[string]*identity // by listener, http and grpc; none for one that serves plaintext
 
 	registry *prometheus.Registry
+	trail    *audit.Log // nil: there is none
 	engine   *rotation.Engine
 	service  *quaygen.Service
 	labels   *namespaces.Watcher // of namespaces
@@ -118,16 +125,17 @@ type server struct {
 	draining atomic.Bool
 }
 
-func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store) (*server, error) {
-	s := &server{log: log, path: path, started: cfg, listen: listen, registry: prometheus.NewRegistry()}
+func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store, registry *prometheus.Registry, trail *audit.Log) (*server, error) {
+	s := &server{log: log, path: path, started: cfg, listen: listen, registry: registry, trail: trail}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
 	s.guard, s.reviews = newGuard(log, s.registry), newReviews(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
-	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder()})
+	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder(), Acted: quaygen.AuditActs(trail)})
 	s.service = quaygen.New(s.engine, log)
 	s.labels = namespaces.New(func() (*rest.Config, error) { return kubernetes("namespaceLabels") }, log)
+	s.service.Audit(trail)
 	if err := s.loadIdentities(); err != nil {
 		return nil, err
 	}
@@ -173,6 +181,7 @@ func (s *server) apply(cfg *config.Config) error {
 			s.log.Warn("rules with namespaceLabels allow nothing", "reason", err)
 		}
 	}
+	s.trail.Record(&audit.Configuration{Digest: cfg.Digest(), Result: audit.ResultOK})
 	s.auth.current.Store(&authenticate)
 	s.engine.Apply(robots)
 	answers := settings(cfg)
@@ -194,6 +203,9 @@ func (s *server) reload(cfg *config.Config) error {
 	if cfg.Ledger != s.started.Ledger {
 		s.log.Warn("changes of ledger: take effect at the next start", "file", s.path)
 	}
+	if cfg.Audit != s.started.Audit {
+		s.log.Warn("changes of audit: take effect at the next start", "file", s.path)
+	}
 	return s.apply(cfg)
 }
 
@@ -201,6 +213,7 @@ func (s *server) reload(cfg *config.Config) error {
 func (s *server) keep(err error) {
 	s.reloaded.Set(0)
 	s.loadErr.Store(&err)
+	s.trail.Record(&audit.Configuration{Result: audit.ResultInvalid, Reason: firstLine(err)})
 	s.log.Error("the new configuration is not used; the old one stays", "file", s.path, "error", err)
 }
 
@@ -340,6 +353,9 @@ func (s *server) checks() []httpapi.Check {
 		checks = append(checks, s.identities[listener].checks(listener)...)
 	}
 	checks = append(checks, s.reviews.checks()...)
+	if s.started.Audit.Enabled() {
+		checks = append(checks, s.auditCheck())
+	}
 	if h := s.engine.Ledger(); h.Robots > 0 {
 		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
 		if h.Without > 0 {

@@ -39,6 +39,7 @@ type Config struct {
 	Rules       policy.Rules // who may have what; none: nobody may have anything
 	Server      Server
 	Ledger      Ledger
+	Audit       Audit
 	Sync        time.Duration   // from one list of an organization to the next; default 30 s
 	Safety      rotation.Safety // allowances for lag and clocks
 

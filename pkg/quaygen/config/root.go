@@ -37,6 +37,7 @@ func (d *decoder) config(v value, c *Config) {
 		return d.rule(v)
 	})
 	c.Ledger = d.ledger(root.get("ledger"), c)
+	c.Audit = d.audit(root.get("audit"))
 }
 
 // nonEmpty reports a list that is written but empty: an empty robots list, say from a template gone wrong, would turn

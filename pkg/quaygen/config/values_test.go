@@ -79,6 +79,7 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 			}},
 		},
 		Ledger:      config.Ledger{Kubernetes: config.LedgerKube{Namespace: "quaygen"}},
+		Audit:       config.Audit{File: "/var/log/quaygen/audit.jsonl", Buffer: 4096},
 		PullSecrets: []config.PullSecret{{Name: "everything", Robots: []string{"prod-puller", "partner-puller"}}},
 		Clients: []config.Client{
 			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso", Certificate: config.Certificate{
