@@ -1,15 +1,19 @@
 package httpapi_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 )
 
@@ -18,11 +22,29 @@ import (
 
 func BenchmarkKeepAlive(b *testing.B) { compare(b, false) }
 
+// The same with an audit trail in a file, written beside the requests.
+func BenchmarkKeepAliveAudited(b *testing.B) {
+	trail, err := audit.Open(audit.Config{File: filepath.Join(b.TempDir(), "audit.jsonl")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := trail.Close(context.Background()); err != nil {
+			b.Error(err) // a record that was lost would have cost nothing
+		}
+	})
+	compare(b, false, func(s *quaygen.Service) { s.Audit(trail) })
+}
+
 // What ESO does where a CA is configured: a new connection, with a full handshake, for each request.
 func BenchmarkNewTLSConnection(b *testing.B) { compare(b, true) }
 
-func compare(b *testing.B, withTLS bool) {
-	w := newWorld(b)
+func compare(b *testing.B, withTLS bool, with ...func(*quaygen.Service)) {
+	w := newIdleWorld(b)
+	for _, f := range with {
+		f(w.service)
+	}
+	w.start(b)
 	body := w.do("GET", target, esoToken).Body.Bytes()
 	bare := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
