@@ -57,6 +57,9 @@ func request(c policy.Caller, r Request, decision policy.Decision, answer *Answe
 		Client: c.Name, How: c.How, Transport: c.Transport, From: c.From,
 		Namespace: r.Namespace, Name: r.Name, Property: r.Property, Format: r.Format, Reason: decision.Reason,
 	}
+	if c.Account != "" {
+		e.Account = c.Namespace + "/" + c.Account
+	}
 	if decision.Outcome != 0 {
 		e.Decision = decision.Outcome.String()
 	}

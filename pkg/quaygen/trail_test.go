@@ -126,6 +126,7 @@ func TestEveryRequestIsInTheTrailWithWhatBecameOfItAndWhy(t *testing.T) {
 			{eso, puller},
 			{eso, quaygen.Request{Name: "puller", Namespace: "dev"}},
 			{confined, quaygen.Request{Name: "puller", Namespace: "team-b"}},
+			{policy.Caller{Name: "everything", Namespace: "team-a", Account: "builder", How: "serviceAccount"}, quaygen.Request{Name: "puller", Namespace: "team-a"}},
 			{policy.Caller{Name: "nobody"}, puller},
 			{eso, quaygen.Request{Name: "ghost-1", Namespace: "prod-shop"}},
 			{eso, quaygen.Request{Name: "puller", Namespace: "prod-shop", Property: "made-up"}},
@@ -134,15 +135,16 @@ func TestEveryRequestIsInTheTrailWithWhatBecameOfItAndWhy(t *testing.T) {
 			_, _ = w.service.Get(t.Context(), request.caller, request.Request)
 		}
 		all := w.records(t, p, trail, audit.TypeRequest)
-		got := texts(all[2:], "client", "namespace", "name", "decision", "result", "reason")
+		got := texts(all[2:], "client", "account", "namespace", "name", "decision", "result", "reason")
 		for i, want := range []string{
-			`eso | prod-shop | puller | allowed | OK | permitted by rule 0`,
-			`eso | dev | puller | denied | NOT_ALLOWED | no rule permits this caller anything in namespace`,
-			`everything | team-b | puller | denied | NOT_ALLOWED | the caller belongs to namespace`,
-			`nobody | prod-shop | puller | no rule | NOT_ALLOWED | no rule speaks of this caller`,
-			`eso | prod-shop | ghost-1 | allowed | NOT_FOUND | there is no pull secret`,
-			`eso | prod-shop | puller | allowed | INVALID_REQUEST | there is no property`,
-			`eso | prod-shop | \u003cno value\u003e |  | INVALID_REQUEST | a template rendered`,
+			`eso |  | prod-shop | puller | allowed | OK | permitted by rule 0`,
+			`eso |  | dev | puller | denied | NOT_ALLOWED | no rule permits this caller anything in namespace`,
+			`everything |  | team-b | puller | denied | NOT_ALLOWED | the caller belongs to namespace`,
+			`everything | team-a/builder | team-a | puller | allowed | OK | permitted by rule 1`,
+			`nobody |  | prod-shop | puller | no rule | NOT_ALLOWED | no rule speaks of this caller`,
+			`eso |  | prod-shop | ghost-1 | allowed | NOT_FOUND | there is no pull secret`,
+			`eso |  | prod-shop | puller | allowed | INVALID_REQUEST | there is no property`,
+			`eso |  | prod-shop | \u003cno value\u003e |  | INVALID_REQUEST | a template rendered`,
 		} {
 			if i >= len(got) || !strings.HasPrefix(got[i], want) {
 				t.Errorf("want %s\nin   %s", want, strings.Join(got, "\n     "))
@@ -163,10 +165,33 @@ func TestEveryRequestIsInTheTrailWithWhatBecameOfItAndWhy(t *testing.T) {
 				}
 			}
 		}
-		for _, refused := range all[3:] {
-			if n := len(refused["credentials"].([]any)); n > 0 {
-				t.Errorf("%d credentials in %v", n, refused)
+		for _, r := range all {
+			if n := len(r["credentials"].([]any)); n > 0 != (r["result"] == "OK") {
+				t.Errorf("%d credentials in %v", n, r)
 			}
+		}
+	})
+}
+
+// What limits are against must not cost us more than it costs the client: nobody waits for such a record, and others have
+// their place in the queue.
+func TestARequestBeyondAClientsLimitsIsInTheTrailAndWaitsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p, trail := w.audited(t, true)
+		w.service.Apply(limited(quaygen.Limits{QPS: 1, Burst: 1, Concurrent: 10, Namespaces: 1}))
+		p.fill(true)
+		start := time.Now()
+		admitted(t, w.service, eso, 3)
+		if took := time.Since(start); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(time.Hour) // what could not be written is dropped
+		p.fill(false)
+		admitted(t, w.service, eso, 5)
+		got := texts(w.records(t, p, trail, audit.TypeRequest), "client", "name", "decision", "result", "reason")
+		if len(got) != 4 || got[0] != "eso |  |  | TOO_MANY_REQUESTS | this client asks more than 1 times a second" {
+			t.Errorf("%q", got)
 		}
 	})
 }
@@ -376,7 +401,7 @@ func FuzzEveryRequestIsOneLineOfTheTrail(f *testing.F) {
 		if len(name) < 256 && strings.ToValidUTF8(name, "\uFFFD") == name && all[0]["name"] != name {
 			t.Errorf("asked for %q, told %q", name, all[0]["name"])
 		}
-		if keys := slices.Sorted(maps.Keys(all[0])); len(keys) != 19 {
+		if keys := slices.Sorted(maps.Keys(all[0])); len(keys) != 20 {
 			t.Errorf("%d fields: %v", len(keys), keys)
 		}
 	})

@@ -65,7 +65,8 @@ const (
 
 // Request is a request for a pull secret.
 type Request struct {
-	Client      string       `json:"client"` // its name in the configuration
+	Client      string       `json:"client"`  // its name in the configuration
+	Account     string       `json:"account"` // the ServiceAccount, with its namespace, that it has proven to be; "": it has not
 	How         string       `json:"how"`    // it was authenticated
 	Transport   string       `json:"transport"`
 	From        string       `json:"from"` // address and port
