@@ -67,7 +67,7 @@ const (
 type Request struct {
 	Client      string       `json:"client"`  // its name in the configuration
 	Account     string       `json:"account"` // the ServiceAccount, with its namespace, that it has proven to be; "": it has not
-	How         string       `json:"how"`    // it was authenticated
+	How         string       `json:"how"`     // it was authenticated
 	Transport   string       `json:"transport"`
 	From        string       `json:"from"` // address and port
 	Namespace   string       `json:"namespace"`
