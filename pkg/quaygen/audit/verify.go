@@ -178,7 +178,7 @@ func (v *verifier) explained(e envelope, o opened) bool {
 
 // first looks at a record with nothing before it.
 func (v *verifier) first(e envelope, o opened) {
-	begins := e.Type == TypeOpen && e.Prev == hashOf(nil)
+	begins := e.Type == TypeOpen && e.Prev == nothing
 	switch {
 	case v.options.After != "":
 		if e.Prev != v.options.After {
@@ -192,20 +192,15 @@ func (v *verifier) first(e envelope, o opened) {
 	}
 }
 
-// hashOf is how a hash is written; of nothing, how the one before the first line is.
-func hashOf(line []byte) string {
-	if line == nil {
-		return digest{}.String()
-	}
-	return digest(sha256.Sum256(line)).String()
-}
+// nothing is what the first line of all has as the hash of the one before it.
+var nothing = digest{}.String()
 
 // next looks at a record with another before it.
 func (v *verifier) next(e envelope, o opened, text []byte) {
 	sameProcess := e.Process == v.last.Process
 	expected := v.last.Seq + 1 + e.Lost
 	switch {
-	case e.Type == TypeOpen && o.Continues == continuesNothing && e.Prev == hashOf(nil):
+	case e.Type == TypeOpen && o.Continues == continuesNothing && e.Prev == nothing:
 		if !v.options.Restarts {
 			v.broken(v.at, "a chain of its own begins here: what links it to the lines before it was removed, or there never was a link (see --restarts)")
 		}
