@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -123,6 +120,7 @@ type server struct {
 	reloaded prometheus.Gauge
 	loadErr  atomic.Pointer[error]
 	draining atomic.Bool
+	wasReady atomic.Bool // every organization could be answered for, once
 }
 
 func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store, registry *prometheus.Registry, trail *audit.Log) (*server, error) {
@@ -337,63 +335,6 @@ func drain(ctx context.Context, api *http.Server, grpc *grpcapi.Server) error {
 		both.Go(func() error { return grpc.Shutdown(ctx) })
 	}
 	return both.Wait()
-}
-
-// checks says what is in order, from memory. An organization that cannot be worked with makes this replica unready only
-// if it has nothing to answer with: otherwise all replicas would leave the Service together while Quay is down.
-func (s *server) checks() []httpapi.Check {
-	if s.draining.Load() {
-		return []httpapi.Check{{Name: "running", Err: errors.New("draining")}}
-	}
-	checks := []httpapi.Check{{Name: "config"}}
-	if err := s.loadErr.Load(); err != nil {
-		checks[0].Note = "the file as it is now is not valid, an earlier one is in use: " + firstLine(*err)
-	}
-	for _, listener := range slices.Sorted(maps.Keys(s.identities)) {
-		checks = append(checks, s.identities[listener].checks(listener)...)
-	}
-	checks = append(checks, s.reviews.checks()...)
-	if s.started.Audit.Enabled() {
-		checks = append(checks, s.auditCheck())
-	}
-	if h := s.engine.Ledger(); h.Robots > 0 {
-		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
-		if h.Without > 0 {
-			c.Note = fmt.Sprintf("%d of %d robots that need it are not rotated: %s", h.Without, h.Robots, firstLine(h.Err))
-		}
-		checks = append(checks, c)
-	}
-	if needed, err := s.labels.Status(); needed {
-		c := httpapi.Check{Name: "namespace-labels"} // no failure: other rules hold without them
-		if err != nil {
-			c.Note = firstLine(err)
-		}
-		checks = append(checks, c)
-	}
-	for _, h := range s.engine.Health() {
-		c := httpapi.Check{Name: "quay/" + h.Registry + "/" + h.Owner.Name()}
-		switch {
-		case h.Err == nil:
-			c.Note = "listed " + time.Since(h.At).Round(time.Second).String() + " ago"
-		case h.Serving > 0:
-			c.Note = fmt.Sprintf("%d robots are answered from memory: %s", h.Serving, firstLine(h.Err))
-		default:
-			c.Err = h.Err
-		}
-		if h.ReadOnly && c.Err == nil {
-			c.Note += "; it is read-only, so nothing is rotated"
-		}
-		if h.Disabled && c.Err == nil {
-			c.Note += "; it has disabled robots"
-		}
-		checks = append(checks, c)
-	}
-	return checks
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }
 
 func buildInfo() prometheus.Collector {

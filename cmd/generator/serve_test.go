@@ -92,6 +92,11 @@ func newProcess(t *testing.T) *process {
 	return p
 }
 
+// again is another process, with the same Quay and files; the first has to have ended.
+func (p *process) again() *process {
+	return &process{t: p.t, dir: p.dir, quay: p.quay, words: p.words, exit: make(chan int, 1), heard: make(chan struct{})}
+}
+
 func (p *process) write(name, content string) {
 	p.t.Helper()
 	path := filepath.Join(p.dir, name)

@@ -19,6 +19,7 @@ type Health struct {
 	ReadOnly bool      // Quay's own configuration says that it is read-only: nothing is rotated or retired
 	Disabled bool      // Quay's own configuration says that robots may not log in, except for some perhaps
 	Serving  int       // robots whose credential can be handed out now
+	Awaited  int       // as long as this process starts: robots in use for which it has yet to do what it takes to hand out theirs
 }
 
 // Health returns how work with each organization goes, ordered by registry and name.
@@ -51,6 +52,28 @@ var errNotListed = errors.New("not listed yet")
 // healthNow is what is known of the organization apart from how its list went.
 func (o *organization) healthNow() Health {
 	return Health{Registry: o.key.registry, Owner: o.key.owner, ReadOnly: o.resolver.readOnly, Disabled: o.resolver.disabled}
+}
+
+// stillAwaited counts the robots in use that cannot be handed out before steps of this sync are done. Once there were none,
+// or a first sync is through, nothing is awaited any more: what cannot be handed out then is not for want of time.
+func (o *organization) stillAwaited(chains []*chain, plans []Plan) int {
+	if o.begun {
+		return 0
+	}
+	n := 0
+	for i, c := range chains {
+		if c.lease.Load() == nil && slices.ContainsFunc(plans[i].Steps, c.leads) {
+			n++
+		}
+	}
+	o.begun = n == 0
+	return n
+}
+
+// leads reports whether a step that is yet to be done leads to handing out a credential that is in use.
+func (c *chain) leads(s Step) bool {
+	g, key := c.memory.gens[s.Generation], s.String()
+	return s.Action < Record && g != nil && !g.accessed.IsZero() && !c.tried[key] && c.failed[key] == nil
 }
 
 // LedgerHealth is how work with the ledger goes, as of the last sync of each robot that needs it.

@@ -34,6 +34,7 @@ type organization struct {
 	frozen   string
 	agreed   int // lists in a row whose times agree
 	resolver resolver
+	begun    bool         // no robot in use is awaited any more
 	checked  int          // the sync in which the token was last found sufficient; 0: never
 	tokened  int          // the sync in which tokens were last listed
 	audited  int          // the sync in which roles were last read back
@@ -287,6 +288,10 @@ func (o *organization) sync(ctx context.Context) time.Duration {
 		}
 		chains, client = o.snapshot()
 	}
+	if health := *o.health.Load(); health.Awaited > 0 {
+		o.begun, health.Awaited = true, 0
+		o.health.Store(&health)
+	}
 	return interval
 }
 
@@ -314,7 +319,7 @@ func (o *organization) trouble(ctx context.Context, client *quay.Client, chains 
 	health.Err = err
 	old := o.health.Load()
 	if old != nil {
-		health.At = old.At
+		health.At, health.Awaited = old.At, old.Awaited
 	}
 	o.health.Store(&health)
 	for _, c := range chains {
@@ -378,7 +383,7 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		c.tell()
 	}
 	health := o.healthNow()
-	health.At = listing.Sent
+	health.At, health.Awaited = listing.Sent, o.stillAwaited(chains, plans)
 	if old := o.health.Swap(&health); old != nil && old.Err != nil {
 		o.engine.events.add(o.event(EventRecovered, "Quay can be worked with again"))
 	}
@@ -390,6 +395,11 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		}
 		c.publish(plans[i])
 		o.engine.metrics.noticed(c.memory)
+	}
+	if health.Awaited > 0 {
+		after := health
+		after.Awaited = o.stillAwaited(chains, plans)
+		o.health.Store(&after)
 	}
 	o.forget()
 	return again, nil
