@@ -328,7 +328,7 @@ func (s *server) run(ctx context.Context) error {
 }
 
 // drain ends both ways in at the same time.
-func drain(ctx context.Context, api *http.Server, grpc *grpcapi.Server) error {
+func drain(ctx context.Context, api *httpapi.Server, grpc *grpcapi.Server) error {
 	var both errgroup.Group
 	both.Go(func() error { return api.Shutdown(ctx) })
 	if grpc != nil {

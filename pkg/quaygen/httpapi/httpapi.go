@@ -43,19 +43,6 @@ const (
 	maxBodyBytes      = 64 << 10
 )
 
-// NewServer wraps a handler with limits on time and size. The caller listens.
-func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           http.MaxBytesHandler(handler, maxBodyBytes),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // ESO's store validation connects and hangs up
-	}
-}
-
 type handler struct{ Config }
 
 // transport is this way in, in metrics and in the audit trail.
