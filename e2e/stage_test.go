@@ -135,7 +135,7 @@ func (s *stage) configure(changes string) {
 	}
 	anyPort := map[string]any{"listen": "127.0.0.1:0"}
 	config["server"] = map[string]any{
-		"http": anyPort, "admin": anyPort, "tls": map[string]any{"certFile": s.pair[0], "keyFile": s.pair[1]},
+		"http": anyPort, "grpc": anyPort, "admin": anyPort, "tls": map[string]any{"certFile": s.pair[0], "keyFile": s.pair[1]},
 	}
 	content, err := json.MarshalIndent(config, "", "  ") // JSON is YAML
 	check(s.t, err)

@@ -14,6 +14,7 @@ import (
 type Generator struct {
 	*process.Process
 	Address string // where callers are served
+	GRPC    string // where callers are served that use gRPC
 	Admin   string // URL of the administrator's port
 }
 
@@ -39,13 +40,14 @@ func (g *Generator) locate() error {
 	type line struct {
 		Msg   string `json:"msg"`
 		HTTP  string `json:"http"`
+		GRPC  string `json:"grpc"`
 		Admin string `json:"admin"`
 	}
 	l, err := printed(g.Process, func(l line) bool { return l.Msg == "serving" })
 	if err != nil {
 		return err
 	}
-	g.Address, g.Admin = strings.TrimPrefix(l.HTTP, "https://"), l.Admin
+	g.Address, g.GRPC, g.Admin = strings.TrimPrefix(l.HTTP, "https://"), l.GRPC, l.Admin
 	return nil
 }
 

@@ -42,12 +42,17 @@ func (s *Service) Address() string { return s.listener.Addr().String() }
 // Use makes the Service pass new connections on to these replicas. Those that
 // exist stay with theirs.
 func (s *Service) Use(replicas ...*Generator) {
+	var addresses []string
+	for _, r := range replicas {
+		addresses = append(addresses, r.Address)
+	}
+	s.route(addresses)
+}
+
+func (s *Service) route(addresses []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.backends = nil
-	for _, r := range replicas {
-		s.backends = append(s.backends, r.Address)
-	}
+	s.backends = addresses
 }
 
 // Close ends the Service and all connections through it.

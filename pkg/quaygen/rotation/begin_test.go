@@ -19,7 +19,9 @@ func TestARobotInUseIsAwaitedUntilAProcessThatStartsCanHandItOut(t *testing.T) {
 		life   func(s *scene, e *rotation.Engine)
 	}{
 		{"its token has to be logged in with", "auth",
-			func(s *scene) { s.spec.Strategy, s.spec.Sync, s.ledger = rotation.Regenerate, 15*time.Minute, ledger.NewMemory() },
+			func(s *scene) {
+				s.spec.Strategy, s.spec.Sync, s.ledger = rotation.Regenerate, 15*time.Minute, ledger.NewMemory()
+			},
 			func(s *scene, e *rotation.Engine) { s.calm(e) }},
 		{"its roles have to be read", "robot.permissions",
 			func(s *scene) { s.spec.Permissions.Repositories[0].Role = quay.RoleWrite },
