@@ -51,6 +51,18 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 		"rotate prod-puller --timeout -5s":                               "--timeout -5s",
 		"retire prod-puller":                                             "accepts 2 arg",
 		"retire prod-puller oldest":                                      "GENERATION is a number",
+		"retire all --config x":                                          "accepts 2 arg",
+		"retire --al --config x":                                         "unknown flag: --al",
+		"retire --all":                                                   "--all needs --config FILE",
+		"retire --all --config x prod-puller":                            "--all is for every robot",
+		"retire --all --config x prod-puller 5":                          "--all is for every robot",
+		"retire --all --config x --server 127.0.0.1:9443":                "--server is for a running server",
+		"retire --all --config x --namespace prod":                       "--namespace is for a running server",
+		"retire --all --config x --dry-run --yes":                        "--dry-run deletes nothing",
+		"retire --all --config x -o yaml":                                "-o yaml is not for --all",
+		"retire prod-puller 5 --dry-run":                                 "--dry-run belongs to --all",
+		"retire prod-puller 5 --yes":                                     "--yes belongs to --all",
+		"retire prod-puller 5 --config x":                                "--config belongs to --all",
 		"retire prod-puller --server=127.0.0.1:1 --timeout=1s -- -12345": "GENERATION is a number",
 	} {
 		code, stdout, stderr := o.bare(strings.Fields(args)...)

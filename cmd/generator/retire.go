@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -12,19 +13,36 @@ import (
 
 func newRetire(root *rootOptions) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "retire NAME GENERATION",
-		Short: "Have a running server end a superseded generation, and every older one, now",
+		Use:   "retire NAME GENERATION | retire --all --config FILE",
+		Short: "Have a running server end a superseded generation, and every older one, now; or, with --all, uninstall",
 		Long: `Have a running server end a superseded generation, and every older one, now instead of after its drain. It returns when
 they are gone. The generation that is served is never retired this way: rotate --revoke ends it.
 
 Whoever still holds such a credential fails to pull. Nothing is asked; repeating it is harmless. A flag wins over its
-environment variable.`,
-		Args: cobra.ExactArgs(2),
+environment variable.
+
+With --all it ends the installation instead: every robot that carries the marker of the configuration's instance is
+deleted, in each organization that the configuration names, also the one that is served. No server is asked, and none may
+run: it would make new robots. What has no marker, or another instance's, stays and is listed. On a terminal it asks;
+elsewhere it wants --yes, and --dry-run shows what it would do. Repeated, it goes on with what is left.`,
 	}
-	where, out := remoteFlags(c), outputFlags(c)
+	where, out, everything := remoteFlags(c), outputFlags(c), uninstallFlags(c)
+	c.Args = everything.args
 	o := orderFlags(c)
 	o.out = out
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := errors.Join(out.check(), everything.check(c, out)); err != nil {
+			return err
+		}
+		if everything.all {
+			ctx := c.Context()
+			if c.Flags().Changed("timeout") && o.timeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, o.timeout)
+				defer cancel()
+			}
+			return everything.run(ctx, c, out.screen(c.OutOrStdout(), root.now), out.form)
+		}
 		generation, err := strconv.ParseInt(args[1], 10, 64)
 		if err != nil || generation < 0 {
 			return usageError{fmt.Errorf("GENERATION is a number, as generator status %s shows it, not %q", args[0], args[1])}

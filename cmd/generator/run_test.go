@@ -38,7 +38,12 @@ server: {http: {listen: "127.0.0.1:0"}, admin: {listen: "127.0.0.1:0"}}
 // configure writes a configuration for a Quay in memory, with one text in it replaced.
 func configure(t *testing.T, from, to string) (path string, server *quaytest.Server) {
 	t.Helper()
-	server = quaytest.New(quaytest.Options{})
+	return configureWith(t, quaytest.Options{}, from, to)
+}
+
+func configureWith(t *testing.T, options quaytest.Options, from, to string) (path string, server *quaytest.Server) {
+	t.Helper()
+	server = quaytest.New(options)
 	server.AddUser("admin")
 	server.AddOrganization("myorg", "admin")
 	server.AddRepository("myorg", "app")
