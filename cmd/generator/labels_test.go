@@ -32,8 +32,7 @@ func TestARuleWithLabelsFollowsTheAPIServer(t *testing.T) {
 	}))
 	t.Cleanup(func() { close(ended); api.Close() })
 	p := newProcess(t)
-	p.write("kubeconfig", fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"k","cluster":{"server":%q}}],
-"users":[{"name":"u","user":{}}],"contexts":[{"name":"c","context":{"cluster":"k","user":"u"}}]}`, api.URL))
+	p.write("kubeconfig", kubeconfig(api.URL))
 	t.Setenv("KUBECONFIG", filepath.Join(p.dir, "kubeconfig"))
 	p.start()
 	p.ready()

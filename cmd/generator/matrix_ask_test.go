@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	generatorv1 "github.com/quaygen/quaygen/proto/externalsecrets/generator/v1"
@@ -90,7 +91,7 @@ func (m *matrix) overHTTP(r matrixRequest, certificate bool) (outcome string, da
 		m.t.Fatal(err)
 	}
 	if !certificate {
-		request.Header.Set("Authorization", "Bearer "+matrixToken(r.client))
+		request.Header.Set("Authorization", "Bearer "+m.bearer(r))
 	}
 	response, err := m.https[key].Do(request)
 	if err != nil {
@@ -136,7 +137,7 @@ func (m *matrix) conn(client string, bearer bool) *grpc.ClientConn {
 		var options []grpc.DialOption
 		if bearer {
 			options = append(options, grpc.WithPerRPCCredentials(matrixBearer(matrixToken(client))))
-		} else {
+		} else if client != "" {
 			c.Certificates = []tls.Certificate{*m.show[client]}
 		}
 		conn, err := grpc.NewClient(m.grpc, append(options, grpc.WithTransportCredentials(credentials.NewTLS(c)))...)
@@ -150,7 +151,11 @@ func (m *matrix) conn(client string, bearer bool) *grpc.ClientConn {
 
 func (m *matrix) overGRPC(r matrixRequest, how string) (map[string][]byte, error) {
 	m.t.Helper()
-	conn, ctx := m.conn(r.client, how == "bearer"), m.t.Context()
+	ctx := m.t.Context()
+	if r.byAccount() { // each call with a token of its own, over the connection of nobody
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+m.bearer(r))
+	}
+	conn := m.conn(r.client, how == "bearer")
 	switch how {
 	case "provider":
 		property := map[string]string{"basic": "username", "dockercfg": ".dockercfg", "dockerconfigjson": ".dockerconfigjson"}[r.format]

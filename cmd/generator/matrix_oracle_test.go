@@ -45,10 +45,19 @@ func quoted(all []string) string {
 }
 
 // A matrixClient is a client of the configuration: it says its namespace, has one, or is an operator only ("-").
-type matrixClient struct{ name, namespace string }
+type matrixClient struct {
+	name, namespace string
+	accounts        *matrixAccounts // that are this client; nil: it has a token in a file, and a certificate
+}
 
 // No client has the name "nobody": whoever comes with it is not authenticated.
-var matrixClients = []matrixClient{{"eso", ""}, {"eso-2", ""}, {"loner", ""}, {"team-a", "team-a"}, {"prod-b", "prod-b"}, {"viewer", "-"}}
+var matrixClients = []matrixClient{
+	{name: "eso"}, {name: "eso-2"}, {name: "loner"}, {name: "team-a", namespace: "team-a"}, {name: "prod-b", namespace: "prod-b"}, {name: "viewer", namespace: "-"},
+	{name: "ci", accounts: &matrixAccounts{audience: "quaygen", names: []string{"builder", "both"}}},
+	{name: "ci-prod", accounts: &matrixAccounts{audience: "quaygen", namespaces: []string{"prod-*"}, names: []string{"deployer", "both"}}},
+	{name: "ci-team-a", accounts: &matrixAccounts{audience: "quaygen-team", namespaces: []string{"team-a", "*-b"}}},
+	{name: "watcher", namespace: "-", accounts: &matrixAccounts{audience: "quaygen", namespaces: []string{"*"}, names: []string{"watcher"}}},
+}
 
 // What can be asked for, with the robots behind it.
 var matrixSecrets = map[string][]string{"puller": {"puller"}, "partner": {"partner"}, "pull-both": {"puller", "partner"}, "puller-2": {"partner"}}
@@ -59,12 +68,17 @@ var matrixLabels = map[string]map[string]string{"prod-a": {"team": "shop"}, "pro
 // A request is one of the matrix's.
 type matrixRequest struct {
 	way                             string
-	client, namespace, name, format string // format "": none is named
-	reference                       string // of ESO's ways: the namespace that the store's or generator's reference names
+	client, namespace, name, format string        // format "": none is named
+	account                         matrixAccount // whose token comes with it, where that is the way in; there is no client then
+	reference                       string        // of ESO's ways: the namespace that the store's or generator's reference names
 }
 
 func (r matrixRequest) String() string {
-	return fmt.Sprintf("%s: %s asks for %q in namespace %q as %q (reference %q)", r.way, r.client, r.name, r.namespace, r.format, r.reference)
+	who := r.client
+	if r.byAccount() {
+		who = r.account.String()
+	}
+	return fmt.Sprintf("%s: %s asks for %q in namespace %q as %q (reference %q)", r.way, who, r.name, r.namespace, r.format, r.reference)
 }
 
 // What can come of a request.
@@ -104,16 +118,15 @@ var (
 
 // oracle says what has to come of a request.
 func oracle(rules []statement, r matrixRequest) string {
-	at := slices.IndexFunc(matrixClients, func(c matrixClient) bool { return c.name == r.client })
-	if at < 0 {
+	client, known := whoAsks(r)
+	if !known {
 		return unauthenticated
 	}
-	client := matrixClients[at]
 	// The form, before anything else.
 	if !aName.MatchString(r.name) || r.namespace != "" && !aNamespace.MatchString(r.namespace) {
 		return malformed
 	}
-	if r.namespace == "" && (client.namespace == "" || client.namespace == "-") {
+	if r.namespace == "" && client.accounts == nil && (client.namespace == "" || client.namespace == "-") {
 		return malformed // it says nothing, and nothing is said of it
 	}
 	// A namespaced store or generator speaks for its own namespace.
@@ -134,7 +147,7 @@ func oracle(rules []statement, r matrixRequest) string {
 	answers := map[string]bool{}
 	for _, format := range asked {
 		for _, rule := range rules {
-			answers[verdict(rule, r, format)] = true
+			answers[verdict(rule, client.name, r, format)] = true
 		}
 	}
 	robots, exists := matrixSecrets[r.name]
@@ -152,8 +165,8 @@ func oracle(rules []statement, r matrixRequest) string {
 }
 
 // verdict is what one rule says.
-func verdict(rule statement, r matrixRequest, format string) string {
-	if !oneFits(rule.clients, r.client) || !oneFits(rule.names, r.name) {
+func verdict(rule statement, client string, r matrixRequest, format string) string {
+	if !oneFits(rule.clients, client) || !oneFits(rule.names, r.name) {
 		return refused
 	}
 	if rule.formats != nil && !slices.Contains(rule.formats, format) {
@@ -193,7 +206,7 @@ func drawRules(random *rand.Rand) []statement {
 	var rules []statement
 	for range random.IntN(5) {
 		s := statement{
-			clients: some(random, "eso", "eso", "eso-2", "team-a", "prod-b", "*", "eso*", "team-*", "*-a", "*o*")[:1],
+			clients: some(random, "eso", "eso", "eso-2", "team-a", "prod-b", "*", "eso*", "team-*", "*-a", "*o*", "ci", "ci*", "ci-prod")[:1],
 			names:   some(random, "puller", "partner", "pull-both", "*", "pull*", "*er", "ghost*"),
 		}
 		if random.IntN(4) == 0 {
@@ -216,12 +229,14 @@ func drawRules(random *rand.Rand) []statement {
 
 // The ways in, with the formats that can be named there.
 var matrixWays = map[string][]string{
-	"HTTP bearer":      {"", "dockerconfigjson", "basic", "dockercfg", "xml"},
-	"HTTP certificate": {"", "dockerconfigjson", "basic", "dockercfg", "xml"},
-	"gRPC bearer":      {"", "dockerconfigjson", "basic", "dockercfg"},
-	"gRPC certificate": {"", "dockerconfigjson", "basic", "dockercfg"},
-	"ESO provider":     {"", "dockerconfigjson", "basic", "dockercfg"},
-	"ESO generator":    {""},
+	"HTTP bearer":         {"", "dockerconfigjson", "basic", "dockercfg", "xml"},
+	"HTTP certificate":    {"", "dockerconfigjson", "basic", "dockercfg", "xml"},
+	"HTTP serviceAccount": {"", "dockerconfigjson", "basic", "dockercfg", "xml"},
+	"gRPC bearer":         {"", "dockerconfigjson", "basic", "dockercfg"},
+	"gRPC certificate":    {"", "dockerconfigjson", "basic", "dockercfg"},
+	"gRPC serviceAccount": {"", "dockerconfigjson", "basic", "dockercfg"},
+	"ESO provider":        {"", "dockerconfigjson", "basic", "dockercfg"},
+	"ESO generator":       {""},
 }
 
 // drawRequests draws n requests for each way in. Most that come to mind are refused: for half of them there are several
@@ -246,6 +261,10 @@ func drawRequest(random *rand.Rand, way string) matrixRequest {
 		namespace: pick(random, "prod-a", "prod-a", "prod-b", "team-a", "team-a2", "dev", "prod-new", "prod-new", ""),
 		name:      pick(random, "puller", "puller", "puller-2", "partner", "pull-both", "ghost", "pull"),
 		format:    pick(random, matrixWays[way]...),
+	}
+	if r.byAccount() {
+		r.client, r.account = "", drawAccount(random)
+		r.namespace = pick(random, r.account.namespace, r.account.namespace, r.account.namespace, r.namespace)
 	}
 	switch random.IntN(20) {
 	case 0:

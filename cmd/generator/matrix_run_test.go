@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 )
 
-// The size of the matrix: with six ways in these are 3600 requests.
+// The size of the matrix: with eight ways in these are 4800 requests.
 const (
 	matrixSeed = 1
 	matrixSets = 60
@@ -61,7 +62,38 @@ func TestTheMatrixNoticesEveryServiceThatDecidesOtherwise(t *testing.T) {
 				c.Name = "eso"
 			}
 		}},
-		"formats do not matter": eachRule(func(r *policy.Rule) { r.Formats = nil }),
+		"a ServiceAccount may name any namespace": {
+			caller: ofAccounts(func(c *policy.Caller) { c.Namespace = "" }),
+			about:  func(r matrixRequest) bool { return r.namespace != "" && r.namespace != r.account.namespace },
+		},
+		"a ServiceAccount need not name its namespace": {
+			caller: ofAccounts(func(c *policy.Caller) { c.Namespace = "" }),
+			about:  func(r matrixRequest) bool { return r.namespace == "" },
+		},
+		"a ServiceAccount that is an operator is like any other": {caller: ofAccounts(func(c *policy.Caller) { c.OperatorOnly = false })},
+		"a token of another audience is accepted": {
+			config: func(c *config.Config) {
+				vault := *client(c, "ci")
+				vault.Name, vault.ServiceAccount.Audience = "ci-vault", "vault"
+				c.Clients = append(c.Clients, vault)
+			},
+			caller: func(c *policy.Caller) { c.Name = strings.TrimSuffix(c.Name, "-vault") },
+			about:  func(r matrixRequest) bool { return r.account.audiences == "vault" },
+		},
+		"a client's names of ServiceAccounts do not matter": {
+			config: func(c *config.Config) { client(c, "ci-prod").ServiceAccount.Names = nil },
+			about:  func(r matrixRequest) bool { return r.account.name == "watcher" },
+		},
+		"a client's namespaces of ServiceAccounts do not matter": {
+			config: func(c *config.Config) { client(c, "ci-team-a").ServiceAccount.Namespaces = nil },
+			about:  func(r matrixRequest) bool { return r.account.audiences == "quaygen-team" },
+		},
+		"of two clients with a ServiceAccount it is the first": {
+			config: func(c *config.Config) { client(c, "ci-prod").ServiceAccount.Names = []string{"deployer"} },
+			about:  func(r matrixRequest) bool { return r.account.name == "both" },
+		},
+		"a ServiceAccount's token is believed what it says": {gullible: true},
+		"formats do not matter":                             eachRule(func(r *policy.Rule) { r.Formats = nil }),
 		"labels do not matter": eachRule(func(r *policy.Rule) {
 			if r.NamespaceLabels = nil; r.Namespaces == nil {
 				r.Namespaces = []string{"*"}
@@ -113,6 +145,20 @@ func TestTheMatrixNoticesEveryServiceThatDecidesOtherwise(t *testing.T) {
 		first, _, _ := strings.Cut(wrong[0], "\n")
 		t.Logf("%s: %s", name, first)
 	}
+}
+
+// ofAccounts changes callers that are ServiceAccounts.
+func ofAccounts(change func(*policy.Caller)) func(*policy.Caller) {
+	return func(c *policy.Caller) {
+		if c.Account != "" {
+			change(c)
+		}
+	}
+}
+
+// client is a client of the configuration, to be changed.
+func client(c *config.Config, name string) *config.Client {
+	return &c.Clients[slices.IndexFunc(c.Clients, func(c config.Client) bool { return c.Name == name })]
 }
 
 // knowing takes one sort of knowledge for another.

@@ -44,8 +44,11 @@ server: {http: {listen: "127.0.0.1:0"}, grpc: {listen: "127.0.0.1:0"}, admin: {l
 
 // A mutant is a service that decides otherwise than it should, made by what it is given. The zero mutant changes nothing.
 type mutant struct {
+	config   func(*config.Config) // what a service is configured with that reads it otherwise
 	caller   func(*policy.Caller)
 	settings func(*quaygen.Settings)
+	gullible bool                     // nobody looks whether a token of a ServiceAccount is one
+	about    func(matrixRequest) bool // what has to tell it from a good one; nil: whatever does
 }
 
 // A matrix is a service with every way in open, on loopback, whose rules are replaced again and again.
@@ -53,6 +56,7 @@ type matrix struct {
 	t      *testing.T
 	dir    string
 	quay   string // its URL
+	api    *apiServer
 	server *server
 	mutant atomic.Pointer[mutant]
 	http   string // host:port
@@ -61,14 +65,16 @@ type matrix struct {
 	show   map[string]*tls.Certificate // by client
 	conns  map[string]*grpc.ClientConn // by way and client
 	https  map[string]*http.Client
+	tokens map[matrixAccount]string
 }
 
 func matrixToken(client string) string { return client + "-token-0123456789abcdef" }
 
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	m := &matrix{t: t, dir: t.TempDir(), show: map[string]*tls.Certificate{}, conns: map[string]*grpc.ClientConn{}, https: map[string]*http.Client{}}
-	t.Setenv("KUBECONFIG", filepath.Join(m.dir, "none")) // labels are the matrix's own
+	m := &matrix{t: t, dir: t.TempDir(), api: &apiServer{}, show: map[string]*tls.Certificate{}, conns: map[string]*grpc.ClientConn{}, https: map[string]*http.Client{}, tokens: map[matrixAccount]string{}}
+	m.write("kubeconfig", kubeconfig("http://"+newLoopback(t, m.api))) // it is asked about tokens; labels are the matrix's own
+	t.Setenv("KUBECONFIG", filepath.Join(m.dir, "kubeconfig"))
 	inMemory := quaytest.New(quaytest.Options{})
 	inMemory.AddUser("admin")
 	inMemory.AddOrganization("myorg", "admin")
@@ -127,6 +133,10 @@ func (m *matrix) load(rules []statement) *config.Config {
 	m.t.Helper()
 	text := fmt.Sprintf(matrixConfig, m.quay) + "clients:\n"
 	for _, c := range matrixClients {
+		if c.accounts != nil {
+			text += c.yaml()
+			continue
+		}
 		speaks := map[string]string{"": "namespaceFrom: request", "-": "operator: view"}[c.namespace]
 		if speaks == "" {
 			speaks = "namespace: " + c.namespace
@@ -217,6 +227,9 @@ func (m *matrix) serve() {
 func (m *matrix) use(rules []statement, as mutant) {
 	m.t.Helper()
 	cfg := m.load(rules)
+	if as.config != nil {
+		as.config(cfg)
+	}
 	if err := m.server.apply(cfg); err != nil {
 		m.t.Fatal(err)
 	}
@@ -241,12 +254,17 @@ func (m *matrix) use(rules []statement, as mutant) {
 // play draws sets of rules and requests, and returns what is not as the oracle says, up to most.
 func (m *matrix) play(seed uint64, sets, perWay, most int, as mutant) (wrong []string, seen map[string]int) {
 	m.t.Helper()
+	m.api.gullible.Store(as.gullible)
+	m.server.reviews.made.Store(nil) // what another service was told of tokens
 	random := rand.New(rand.NewPCG(seed, 5))
 	seen = map[string]int{}
 	for range sets {
 		rules := drawRules(random)
 		m.use(rules, as)
 		for _, r := range drawRequests(random, rules, perWay) {
+			if as.about != nil && !as.about(r) {
+				continue
+			}
 			want := oracle(rules, r)
 			seen[r.way+": "+want]++
 			got, users := m.ask(r)
