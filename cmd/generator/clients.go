@@ -43,7 +43,6 @@ func newGuard(log *slog.Logger, registerer prometheus.Registerer) *auth.Guard {
 func authenticators(c *config.Config, reviewer func() (*auth.Reviewer, error)) (auth.Authenticator, error) {
 	var tokens []auth.BearerClient
 	var certificates []auth.CertificateClient
-	var accounts []auth.ServiceAccountClient
 	for _, client := range c.Clients {
 		if client.BearerTokenFile != "" {
 			tokens = append(tokens, auth.BearerClient{
@@ -57,12 +56,6 @@ func authenticators(c *config.Config, reviewer func() (*auth.Reviewer, error)) (
 				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
 			})
 		}
-		if like := client.ServiceAccount; !like.IsZero() {
-			accounts = append(accounts, auth.ServiceAccountClient{
-				Name: client.Name, Audience: like.Audience, Namespaces: like.Namespaces, Names: like.Names,
-				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
-			})
-		}
 	}
 	byToken, err := auth.Bearer(tokens)
 	if err != nil {
@@ -72,6 +65,7 @@ func authenticators(c *config.Config, reviewer func() (*auth.Reviewer, error)) (
 	if err != nil {
 		return nil, err
 	}
+	accounts := accountClients(c)
 	if len(accounts) == 0 {
 		return auth.Agreed(byToken.Authenticate, byCertificate.Authenticate), nil
 	}
@@ -85,6 +79,19 @@ func authenticators(c *config.Config, reviewer func() (*auth.Reviewer, error)) (
 	}
 	// One Authorization header holds one token: if it is in a client's file nobody else is asked.
 	return auth.Agreed(auth.Chain(byToken.Authenticate, byAccount.Authenticate), byCertificate.Authenticate), nil
+}
+
+// accountClients are the clients that are known by their ServiceAccounts.
+func accountClients(c *config.Config) (all []auth.ServiceAccountClient) {
+	for _, client := range c.Clients {
+		if like := client.ServiceAccount; !like.IsZero() {
+			all = append(all, auth.ServiceAccountClient{
+				Name: client.Name, Audience: like.Audience, Namespaces: like.Namespaces, Names: like.Names,
+				Operator: client.Operator, OperatorOnly: client.OperatorOnly,
+			})
+		}
+	}
+	return all
 }
 
 // reviews makes the one Reviewer of a process when a configuration first asks for it.

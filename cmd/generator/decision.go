@@ -81,6 +81,8 @@ type explanation struct {
 	Labels    map[string]string `json:"labels"` // null: not given
 	Rules     []explainedRule   `json:"rules"`
 
+	Accounts *explainedAccounts `json:"serviceAccounts,omitempty"` // that the client is; left out: it has other credentials
+
 	file    string
 	outcome policy.Outcome
 }
@@ -113,10 +115,17 @@ func (q *question) explain(file string, c *config.Config) (*explanation, error) 
 		return nil, usageError{err}
 	}
 	caller := policy.Caller{Name: q.client, Namespace: c.Clients[i].Namespace, Operator: c.Clients[i].Operator, OperatorOnly: c.Clients[i].OperatorOnly}
+	accounts := explainAccounts(c, c.Clients[i], q.namespace)
+	if accounts != nil {
+		caller = accounts.caller
+	}
 	decision, judgements := c.Rules.Explain(caller, policy.Request{Namespace: q.namespace, Labels: labels, Name: q.name, Format: q.format})
+	if accounts != nil && accounts.nobody != "" {
+		decision = policy.Decision{Outcome: policy.Denied, Rule: -1, Reason: accounts.nobody} // no rule is asked
+	}
 	e := &explanation{
 		Outcome: decision.Outcome.String(), Rule: decision.Rule, Reason: decision.Reason, Labels: labels.Values, Rules: []explainedRule{},
-		Client: q.client, Namespace: q.namespace, Name: q.name, Format: q.format, file: file, outcome: decision.Outcome,
+		Client: q.client, Namespace: q.namespace, Name: q.name, Format: q.format, Accounts: accounts, file: file, outcome: decision.Outcome,
 	}
 	for i, j := range judgements {
 		e.Rules = append(e.Rules, explainRule(i, c, j))
@@ -163,6 +172,9 @@ func (e *explanation) print(w io.Writer, output string) error {
 
 func (e *explanation) text(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s asks for %s, for namespace %s, as %s\n", e.Outcome, e.Client, e.Name, e.Namespace, e.Format)
+	if e.Accounts != nil {
+		fmt.Fprintf(w, "who: %s\n", e.Accounts)
+	}
 	if e.Rule >= 0 {
 		fmt.Fprintf(w, "why: rules[%d] permits it (%s:%d)\n", e.Rule, e.file, e.Rules[e.Rule].Line)
 	} else {

@@ -131,6 +131,16 @@ func (m *matrix) write(name, content string) {
 // load reads a configuration with these rules.
 func (m *matrix) load(rules []statement) *config.Config {
 	m.t.Helper()
+	text := m.text(rules)
+	m.write("generator.yaml", text)
+	cfg, err := config.Load(filepath.Join(m.dir, "generator.yaml"))
+	if err != nil {
+		m.t.Fatalf("%v\n%s", err, text)
+	}
+	return cfg
+}
+
+func (m *matrix) text(rules []statement) string {
 	text := fmt.Sprintf(matrixConfig, m.quay) + "clients:\n"
 	for _, c := range matrixClients {
 		if c.accounts != nil {
@@ -146,15 +156,7 @@ func (m *matrix) load(rules []statement) *config.Config {
 	if len(rules) > 0 {
 		text += "rules:\n"
 	}
-	for _, r := range rules {
-		text += r.yaml()
-	}
-	m.write("generator.yaml", text)
-	cfg, err := config.Load(filepath.Join(m.dir, "generator.yaml"))
-	if err != nil {
-		m.t.Fatalf("%v\n%s", err, text)
-	}
-	return cfg
+	return text + writtenRules(rules)
 }
 
 // serve opens the ways in, and waits until there are credentials.

@@ -96,27 +96,29 @@ func (a *ServiceAccountAuthenticator) Authenticate(p Presented) (policy.Caller, 
 	case len(v.audiences) == 0:
 		return policy.Caller{}, fmt.Errorf("%w: %w: the API server does not accept the ServiceAccount token: it has expired, its ServiceAccount or pod is gone, or it is not of this cluster", ErrNoCredential, ErrRejected)
 	}
-	return a.find(v)
+	return WhoseServiceAccount(a.clients, v.account.namespace, v.account.name, v.audiences)
 }
 
-// find returns the one client that the reviewed ServiceAccount is.
-func (a *ServiceAccountAuthenticator) find(v verdict) (policy.Caller, error) {
+// WhoseServiceAccount returns the one client that a ServiceAccount is by a token for these audiences which the API server
+// vouches for. The error wraps [ErrRejected], and [ErrNoCredential] too unless it is that of two clients.
+func WhoseServiceAccount(clients []ServiceAccountClient, namespace, name string, audiences []string) (policy.Caller, error) {
+	who := account{namespace, name}
 	var found *ServiceAccountClient
-	for i := range a.clients {
-		c := &a.clients[i]
+	for i := range clients {
+		c := &clients[i]
 		switch {
-		case !slices.Contains(v.audiences, c.Audience) || !c.has(v.account):
+		case !slices.Contains(audiences, c.Audience) || !c.has(who):
 		case found != nil:
-			return policy.Caller{}, fmt.Errorf("%w: the ServiceAccount %s/%s is that of two clients, %q and %q", ErrRejected, v.account.namespace, v.account.name, found.Name, c.Name)
+			return policy.Caller{}, fmt.Errorf("%w: the ServiceAccount %s/%s is that of two clients, %q and %q", ErrRejected, namespace, name, found.Name, c.Name)
 		default:
 			found = c
 		}
 	}
-	if found == nil { // the API server names another ServiceAccount than the token does
+	if found == nil { // in the service, where the API server names another ServiceAccount than the token does
 		return policy.Caller{}, fmt.Errorf("%w: %w: no client has this ServiceAccount", ErrNoCredential, ErrRejected)
 	}
 	return policy.Caller{
-		Name: found.Name, Namespace: v.account.namespace, How: "serviceAccount", Account: v.account.name,
+		Name: found.Name, Namespace: namespace, How: "serviceAccount", Account: name,
 		Operator: found.Operator, OperatorOnly: found.OperatorOnly,
 	}, nil
 }
