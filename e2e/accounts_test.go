@@ -36,6 +36,7 @@ func TestServiceAccountsAskForTheirOwnNamespace(t *testing.T) {
 	c := shared(t)
 	s := emptyStage(t)
 	s.c = c
+	t.Cleanup(s.look)
 	s.makeNamespace("accounts-quaygen")
 	for _, manifest := range []string{"base/serviceaccount.yaml", "components/tokenreview/clusterrole.yaml", "components/tokenreview/clusterrolebinding.yaml"} {
 		s.apply("accounts-quaygen", s.inNamespace(manifest, "accounts-quaygen"))

@@ -75,8 +75,9 @@ func shared(t *testing.T) *cluster.Cluster {
 }
 
 // built are the programs of this repository, built by the first story that
-// asks for them; offClock those with a wall clock that can be set wrong.
-var built, offClock build
+// asks for them; offClock those with a wall clock that can be set wrong, forgetful
+// those that believe what they know of labels for maxSilence only.
+var built, offClock, forgetful build
 
 type build struct {
 	sync.Once
@@ -92,6 +93,11 @@ func programs(t *testing.T) product.Programs {
 func offClockPrograms(t *testing.T) product.Programs {
 	t.Helper()
 	return offClock.by(t, "bin-off-clock", product.BuildOffClock)
+}
+
+func forgetfulPrograms(t *testing.T) product.Programs {
+	t.Helper()
+	return forgetful.by(t, "bin-forgetful", product.BuildForgetful(maxSilence))
 }
 
 func (b *build) by(t *testing.T, dir string, with func(context.Context, string) (product.Programs, error)) product.Programs {

@@ -2,8 +2,6 @@ package parts
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,13 +83,5 @@ func ProductOffClock(ctx context.Context, dir string, packages ...string) error 
 	text = strings.Replace(text, nowAsItIs, nowOff, 1)
 	text = strings.Replace(text, "\nimport (\n", "\nimport (\n\t\"syscall\"\n", 1) + wallOffset
 
-	replaced, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json")
-	files, err := json.Marshal(map[string]map[string]string{"Replace": {source: replaced}})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(replaced, []byte(text), 0o600), os.WriteFile(overlay, files, 0o600)); err != nil {
-		return fmt.Errorf("writing another package time: %w", err)
-	}
-	return product(ctx, dir, append([]string{"-overlay=" + overlay}, packages...)...)
+	return productWith(ctx, dir, source, text, packages...)
 }

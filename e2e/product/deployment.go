@@ -278,8 +278,8 @@ func (d *Deployment) route() {
 		defer d.mu.Unlock()
 		if change > d.routed {
 			d.routed = change
-			d.http.route(callers)
-			d.grpc.route(grpcCallers)
+			d.http.Lead(callers...)
+			d.grpc.Lead(grpcCallers...)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/quaygen/quaygen/e2e/parts"
 	"github.com/quaygen/quaygen/e2e/process"
@@ -34,6 +35,17 @@ func BuildOffClock(ctx context.Context, dir string) (Programs, error) {
 		return Programs{}, err
 	}
 	return Programs{dir}, nil
+}
+
+// BuildForgetful returns what builds them so that they believe what they know of labels
+// for so long without news, and no longer.
+func BuildForgetful(silence time.Duration) func(ctx context.Context, dir string) (Programs, error) {
+	return func(ctx context.Context, dir string) (Programs, error) {
+		if err := parts.ProductForgetful(ctx, dir, silence, packages...); err != nil {
+			return Programs{}, err
+		}
+		return Programs{dir}, nil
+	}
 }
 
 func (p Programs) start(name, log string, env []string, args ...string) (*process.Process, error) {

@@ -10,7 +10,8 @@ import (
 )
 
 // Service is one address for any number of replicas, as a Service in Kubernetes
-// is: it passes connections on, in turn, and sees nothing of what is in them.
+// is: it passes connections on, in turn, and sees nothing of what is in them. It can
+// also stand before something else, to take that away.
 type Service struct {
 	listener net.Listener
 	running  sync.WaitGroup
@@ -20,6 +21,8 @@ type Service struct {
 	mu       sync.Mutex // guards what follows
 	backends []string
 	next     int
+	links    context.Context // of the connections that are passed on now
+	cut      context.CancelFunc
 }
 
 // NewService makes a Service without replicas: it takes connections and drops
@@ -32,6 +35,7 @@ func NewService(ctx context.Context) (*Service, error) {
 	}
 	s := &Service{listener: listener}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.links, s.cut = context.WithCancel(s.ctx)
 	s.running.Go(s.accept)
 	return s, nil
 }
@@ -46,13 +50,22 @@ func (s *Service) Use(replicas ...*Generator) {
 	for _, r := range replicas {
 		addresses = append(addresses, r.Address)
 	}
-	s.route(addresses)
+	s.Lead(addresses...)
 }
 
-func (s *Service) route(addresses []string) {
+// Lead is Use for whatever listens at these addresses, host and port.
+func (s *Service) Lead(addresses ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.backends = addresses
+}
+
+// Cut ends the connections that exist.
+func (s *Service) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut()
+	s.links, s.cut = context.WithCancel(s.ctx)
 }
 
 // Close ends the Service and all connections through it.
@@ -72,30 +85,31 @@ func (s *Service) accept() {
 	}
 }
 
-func (s *Service) backend() (string, bool) {
+// backend returns the next one, or "", and what ends a connection to it.
+func (s *Service) backend() (address string, links context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.backends) == 0 {
-		return "", false
+		return "", s.links
 	}
 	s.next++
-	return s.backends[s.next%len(s.backends)], true
+	return s.backends[s.next%len(s.backends)], s.links
 }
 
-// pass copies both ways until both have ended, or the Service has.
+// pass copies both ways until both have ended, the Service has, or it is cut.
 func (s *Service) pass(client net.Conn) {
 	defer client.Close()
-	address, ok := s.backend()
-	if !ok {
+	address, links := s.backend()
+	if address == "" {
 		return
 	}
 	d := net.Dialer{Timeout: 5 * time.Second}
-	server, err := d.DialContext(s.ctx, "tcp", address)
+	server, err := d.DialContext(links, "tcp", address)
 	if err != nil {
 		return // the replica is gone; so is the client's connection
 	}
 	defer server.Close()
-	stop := context.AfterFunc(s.ctx, func() {
+	stop := context.AfterFunc(links, func() {
 		client.Close()
 		server.Close()
 	})
