@@ -175,7 +175,7 @@ func (s *stage) end(name string, g *product.Generator) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
 	defer cancel()
-	for _, path := range []string{"/metrics", "/readyz?verbose"} {
+	for _, path := range []string{"/metrics", "/readyz?verbose", "/statusz"} {
 		_, body, err := g.Ask(ctx, path)
 		if err != nil {
 			s.t.Error(err)

@@ -121,10 +121,12 @@ type server struct {
 	loadErr  atomic.Pointer[error]
 	draining atomic.Bool
 	wasReady atomic.Bool // every organization could be answered for, once
+	inUse    atomic.Pointer[inUse]
+	since    time.Time // when the process started
 }
 
 func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store, registry *prometheus.Registry, trail *audit.Log) (*server, error) {
-	s := &server{log: log, path: path, started: cfg, listen: listen, registry: registry, trail: trail}
+	s := &server{log: log, path: path, started: cfg, listen: listen, registry: registry, trail: trail, since: time.Now()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
 	s.guard, s.reviews = newGuard(log, s.registry), newReviews(s.registry)
@@ -185,6 +187,7 @@ func (s *server) apply(cfg *config.Config) error {
 	answers := settings(cfg)
 	answers.Labels = s.labels.Labels
 	s.service.Apply(answers)
+	s.inUse.Store(newInUse(cfg))
 	s.reloaded.Set(1)
 	s.loadErr.Store(nil)
 	for _, w := range cfg.Warnings() {
@@ -273,7 +276,7 @@ func (s *server) run(ctx context.Context) error {
 	metrics := quaygen.NewMetrics(s.registry)
 	s.service.Measure(metrics)
 	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: metrics}), s.log)
-	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks), s.log)
+	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks, s.status), s.log)
 	grpc := s.newGRPC(metrics)
 	addresses := []any{"version", buildVersion(), "http", "http://" + l.http.Addr().String()}
 	if identity := s.identities["http"]; identity != nil {

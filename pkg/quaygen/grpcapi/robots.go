@@ -93,7 +93,7 @@ func (s *robots) robot(ctx context.Context, ref rotation.Ref) (*quaygenv1.Robot,
 	if err != nil {
 		return nil, err
 	}
-	return describe(status), nil
+	return Describe(status), nil
 }
 
 // Rotate makes the next generation now and returns when it is served, and what a revocation ends is gone.
@@ -168,12 +168,13 @@ var generationStates = map[rotation.State]quaygenv1.GenerationState{
 func described(statuses []rotation.Status) []*quaygenv1.Robot {
 	out := make([]*quaygenv1.Robot, len(statuses))
 	for i, s := range statuses {
-		out[i] = describe(s)
+		out[i] = Describe(s)
 	}
 	return out
 }
 
-func describe(s rotation.Status) *quaygenv1.Robot {
+// Describe says what is known of a robot in the words of the API.
+func Describe(s rotation.Status) *quaygenv1.Robot {
 	r := &quaygenv1.Robot{
 		Name: s.Name, Namespace: s.Namespace, Registry: s.Registry, Base: s.Spec.Base.Username(), Strategy: strategies[s.Spec.Strategy],
 		Problem: s.Why, NextRotationTime: timestamp(s.Plan.Next), ObserveTime: timestamp(s.At), Warnings: s.Plan.Warnings, Waiting: s.Plan.Waiting,

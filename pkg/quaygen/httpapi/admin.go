@@ -16,9 +16,9 @@ type Check struct {
 	Note string // said either way
 }
 
-// NewAdmin returns the handler of the administrator's port: /livez, /readyz (with ?verbose) and /metrics. checks is
-// asked at each probe and answers from memory.
-func NewAdmin(gatherer prometheus.Gatherer, checks func() []Check) http.Handler {
+// NewAdmin returns the handler of the administrator's port: /livez, /readyz (with ?verbose), /metrics and /statusz. checks
+// is asked at each probe, and status for each page; both answer from memory.
+func NewAdmin(gatherer prometheus.Gatherer, checks func() []Check, status func() Status) http.Handler {
 	mux := http.NewServeMux()
 	live := func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") }
 	mux.HandleFunc("GET /livez", live)
@@ -36,6 +36,7 @@ func NewAdmin(gatherer prometheus.Gatherer, checks func() []Check) http.Handler 
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /statusz", func(w http.ResponseWriter, _ *http.Request) { serveStatus(w, status(), checks()) })
 	return mux
 }
 

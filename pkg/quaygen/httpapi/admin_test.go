@@ -37,7 +37,7 @@ func TestProbes(t *testing.T) {
 		gauge.Set(42)
 		registry.MustRegister(gauge)
 		a := httptest.NewRecorder()
-		httpapi.NewAdmin(registry, func() []httpapi.Check { return test.checks }).
+		httpapi.NewAdmin(registry, func() []httpapi.Check { return test.checks }, func() httpapi.Status { return httpapi.Status{} }).
 			ServeHTTP(a, httptest.NewRequest(http.MethodGet, test.target, http.NoBody))
 		if a.Code != test.status || !strings.HasSuffix(a.Body.String(), test.says) {
 			t.Errorf("%s: %d %q", test.what, a.Code, a.Body)

@@ -90,7 +90,7 @@ func body(form string) func(*http.Request) {
 
 func TestNoPortServesAProfiler(t *testing.T) {
 	w := newIdleWorld(t)
-	admin := httpapi.NewAdmin(prometheus.NewRegistry(), func() []httpapi.Check { return nil })
+	admin := httpapi.NewAdmin(prometheus.NewRegistry(), func() []httpapi.Check { return nil }, func() httpapi.Status { return httpapi.Status{} })
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline", "/debug/vars", "/debug/requests", "/debug/events", "/debug/"} {
 		for port, handler := range map[string]http.Handler{"callers": w.handler, "admin": admin} {
 			a := httptest.NewRecorder()
