@@ -33,6 +33,7 @@ func (m *matrix) ask(r matrixRequest) (outcome string, users []string) {
 		values, err := m.overGRPC(r, how)
 		outcome, data = granted, map[string]string{}
 		if err != nil {
+			fmt.Fprintln(&m.said, err)
 			return kindOf(err).String(), nil
 		}
 		for key, value := range values {
@@ -104,6 +105,7 @@ func (m *matrix) overHTTP(r matrixRequest, certificate bool) (outcome string, da
 	}
 	var answer struct{ Data map[string]string }
 	if response.StatusCode != http.StatusOK {
+		fmt.Fprintf(&m.said, "%v %s\n", response.Header, body)
 		if bytes.Contains(body, []byte("k8s_")) {
 			m.t.Errorf("%v: a refusal that names a robot: %s", r, body)
 		}

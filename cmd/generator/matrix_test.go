@@ -39,6 +39,7 @@ robots:
 - {name: puller, registry: quay, organization: myorg, robot: k8s_puller, permissions: {repositories: [{name: app}]}}
 - {name: partner, registry: quay, organization: myorg, robot: k8s_partner, permissions: {repositories: [{name: lib}]}}
 pullSecrets: [{name: pull-both, robots: [puller, partner]}, {name: puller-2, robots: [partner]}]
+audit: {stdout: true}
 server: {http: {listen: "127.0.0.1:0"}, grpc: {listen: "127.0.0.1:0"}, admin: {listen: "127.0.0.1:0"}, tls: {certFile: ./tls.crt, keyFile: ./tls.key, clientCAFile: ./ca.crt}}
 `
 
@@ -66,6 +67,7 @@ type matrix struct {
 	conns  map[string]*grpc.ClientConn // by way and client
 	https  map[string]*http.Client
 	tokens map[matrixAccount]string
+	said   lockedBuffer // log, audit trail and refusals
 }
 
 func matrixToken(client string) string { return client + "-token-0123456789abcdef" }
@@ -76,6 +78,7 @@ func newMatrix(t *testing.T) *matrix {
 	m.write("kubeconfig", kubeconfig("http://"+newLoopback(t, m.api))) // it is asked about tokens; labels are the matrix's own
 	t.Setenv("KUBECONFIG", filepath.Join(m.dir, "kubeconfig"))
 	inMemory := quaytest.New(quaytest.Options{})
+	t.Cleanup(func() { m.hunt(inMemory.Tokens()) }) // when all else has ended
 	inMemory.AddUser("admin")
 	inMemory.AddOrganization("myorg", "admin")
 	inMemory.AddRepository("myorg", "app")
@@ -163,11 +166,20 @@ func (m *matrix) text(rules []statement) string {
 func (m *matrix) serve() {
 	t := m.t
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(slog.NewTextHandler(&m.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	everything := []statement{{clients: []string{"*"}, namespaces: []string{"*"}, names: []string{"*"}}}
 	cfg := m.load(everything)
-	var err error
-	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, nil, prometheus.NewRegistry(), nil); err != nil {
+	registry := prometheus.NewRegistry()
+	trail, err := openAudit(cfg, registry, log, &m.said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := endAudit(context.WithoutCancel(t.Context()), trail, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, nil, registry, trail); err != nil {
 		t.Fatal(err)
 	}
 	m.mutant.Store(&mutant{})
@@ -279,6 +291,25 @@ func (m *matrix) play(seed uint64, sets, perWay, most int, as mutant) (wrong []s
 		}
 	}
 	return wrong, seen
+}
+
+// hunt looks for tokens where nobody may read one, those that came with requests included.
+func (m *matrix) hunt(secrets []string) {
+	for _, c := range matrixClients {
+		secrets = append(secrets, matrixToken(c.name))
+	}
+	for _, token := range m.tokens {
+		secrets = append(secrets, token)
+	}
+	said := m.said.String()
+	for _, secret := range secrets {
+		if quaytest.Reveals(said, secret) {
+			m.t.Error("the log, the audit trail or a refusal holds a token")
+		}
+	}
+	if !strings.Contains(said, `"type":"request"`) || !strings.Contains(said, "request refused") || !strings.Contains(said, "application/problem+json") || !strings.Contains(said, "PermissionDenied") {
+		m.t.Error("what is said is not all looked through")
+	}
 }
 
 func compareOutcome(r matrixRequest, got, want string, users []string) string {
