@@ -43,6 +43,22 @@ const (
 	maxBodyBytes      = 64 << 10
 )
 
+// Limits of connections with HTTP/2, which live on after an answer. The standard library reads a frame of any announced size up
+// to 1 MiB into memory that it has taken before anything of it came, and waits without end for a client that does not read.
+// The age bounds for how long a connection outlives the certificate authority that let it in.
+const (
+	maxAge        = 30 * time.Minute
+	maxStreams    = 100
+	maxFrameBytes = 16 << 10 // the least that the protocol allows
+	writeStalled  = 20 * time.Second
+)
+
+// old reports whether a connection has to end.
+func old(r *http.Request) bool {
+	since, known := r.Context().Value(connectedKey{}).(time.Time)
+	return known && time.Since(since) >= maxAge
+}
+
 type handler struct{ Config }
 
 // transport is this way in, in metrics and in the audit trail.
@@ -65,8 +81,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	h.Metrics.Begin()
 	w.Header().Set("Cache-Control", "no-store")
-	if r.ProtoMajor == 1 && r.TLS != nil {
-		// ESO makes a connection per call where a CA is configured, and never closes it.
+	if r.ProtoMajor == 1 && r.TLS != nil || old(r) {
+		// ESO makes a connection per call where a CA is configured, and never closes it. With HTTP/2 this lets the other
+		// requests of the connection end, and says that it takes no new ones.
 		w.Header().Set("Connection", "close")
 	}
 	request, code := h.route(w, r)

@@ -22,7 +22,11 @@ type Server struct {
 	heard    chan struct{}         // closed and replaced when one of them asks, or goes
 }
 
-type connKey struct{}
+// What a request's context says of its connection: which it is, and since when there is it.
+type (
+	connKey      struct{}
+	connectedKey struct{}
+)
 
 // NewServer wraps a handler with limits on time and size. The caller listens.
 func NewServer(handler http.Handler, log *slog.Logger) *Server {
@@ -34,12 +38,13 @@ func NewServer(handler http.Handler, log *slog.Logger) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrameBytes, WriteByteTimeout: writeStalled},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // ESO's store validation connects and hangs up
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.silent[c] = struct{}{}
-			return context.WithValue(ctx, connKey{}, c)
+			return context.WithValue(context.WithValue(ctx, connKey{}, c), connectedKey{}, time.Now())
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateClosed {

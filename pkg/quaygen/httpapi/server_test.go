@@ -143,41 +143,50 @@ func TestHTTP1OverTLSIsOneRequestPerConnection(t *testing.T) {
 	})
 }
 
+// http2Client asks once, over a connection that it has or a new one, which it counts.
+func http2Client(t *testing.T, roots *x509.CertPool, dial func() net.Conn) (ask func(), dials *int) {
+	t.Helper()
+	dials = new(int)
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true,
+		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"},
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			*dials++
+			return dial(), nil
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return func() {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1"+target, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+esoToken)
+		a, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.ProtoMajor != 2 || a.StatusCode != http.StatusOK || a.Header.Get("Connection") != "" {
+			t.Errorf("%s %s %v", a.Proto, a.Status, a.Header)
+		}
+		if _, err := io.Copy(io.Discard, a.Body); err != nil {
+			t.Error(err)
+		}
+		a.Body.Close()
+	}, dials
+}
+
 func TestHTTP2OverTLSKeepsItsConnection(t *testing.T) {
 	config, roots := loopbackTLS(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		dial := w.serve(t, config)
-		dials := 0
-		transport := &http.Transport{
-			ForceAttemptHTTP2: true,
-			TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"},
-			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				dials++
-				return dial(), nil
-			},
-		}
-		defer transport.CloseIdleConnections()
+		ask, dials := http2Client(t, roots, w.serve(t, config))
 		for range 3 {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1"+target, http.NoBody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Header.Set("Authorization", "Bearer "+esoToken)
-			a, err := transport.RoundTrip(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if a.ProtoMajor != 2 || a.StatusCode != http.StatusOK || a.Header.Get("Connection") != "" {
-				t.Errorf("%s %s %v", a.Proto, a.Status, a.Header)
-			}
-			if _, err := io.Copy(io.Discard, a.Body); err != nil {
-				t.Error(err)
-			}
-			a.Body.Close()
+			ask()
 		}
-		if dials != 1 {
-			t.Errorf("%d connections", dials)
+		if *dials != 1 {
+			t.Errorf("%d connections", *dials)
 		}
 	})
 }
