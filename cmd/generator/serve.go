@@ -107,6 +107,7 @@ type server struct {
 	listen  config.Server  // listeners and certificates: fixed until restart
 
 	identities map[string]*identity // by listener, http and grpc; none for one that serves plaintext
+	lobbies    lobbies
 
 	registry *prometheus.Registry
 	trail    *audit.Log // nil: there is none
@@ -129,6 +130,7 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.
 	s := &server{log: log, path: path, started: cfg, listen: listen, registry: registry, trail: trail, since: time.Now()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
+	s.lobbies = newLobbies(log, s.registry)
 	s.guard, s.reviews = newGuard(log, s.registry), newReviews(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
@@ -236,8 +238,10 @@ func (s *server) open() (l listeners, err error) {
 			return l, err
 		}
 	}
-	l.admin, err = listen(s.listen.Admin.Listen, "probes and metrics (server.admin.listen)")
-	return l, err
+	if l.admin, err = listen(s.listen.Admin.Listen, "probes and metrics (server.admin.listen)"); err != nil {
+		return l, err
+	}
+	return s.lobbies.over(l), nil
 }
 
 func listen(address, whom string) (net.Listener, error) {
@@ -261,7 +265,7 @@ func (s *server) newGRPC(metrics *quaygen.Metrics) *grpcapi.Server {
 	if !s.listen.GRPC.Enabled {
 		return nil
 	}
-	c := grpcapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: metrics, Reflection: s.listen.GRPC.Reflection}
+	c := grpcapi.Config{Service: s.service, Authenticate: s.lobbies.grpc.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics, Reflection: s.listen.GRPC.Reflection}
 	if identity := s.identities["grpc"]; identity != nil {
 		c.TLS = identity.config()
 	}
@@ -275,7 +279,9 @@ func (s *server) run(ctx context.Context) error {
 	}
 	metrics := quaygen.NewMetrics(s.registry)
 	s.service.Measure(metrics)
-	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: s.service, Authenticate: s.auth.Authenticate, Log: s.log, Metrics: metrics}), s.log)
+	api := httpapi.NewServer(httpapi.New(httpapi.Config{
+		Service: s.service, Authenticate: s.lobbies.http.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics,
+	}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks, s.status), s.log)
 	grpc := s.newGRPC(metrics)
 	addresses := []any{"version", buildVersion(), "http", "http://" + l.http.Addr().String()}

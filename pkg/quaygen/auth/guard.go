@@ -70,7 +70,7 @@ func newFailures() *rate.Limiter { return rate.NewLimiter(failuresPerMinute/60.0
 // failed too often. Failures that wrap [ErrUnavailable] are nobody's guesses.
 func (g *Guard) Over(authenticate Authenticator) Authenticator {
 	return func(p Presented) (policy.Caller, error) {
-		from := network(p.From)
+		from := Network(p.From)
 		p.guessing = func() bool { return g.guesses(from) }
 		caller, err := authenticate(p)
 		switch {
@@ -91,8 +91,9 @@ func (g *Guard) Over(authenticate Authenticator) Authenticator {
 	}
 }
 
-// network is what one party has at its disposal: an address, or with IPv6 a network of 2^64. Zero: there is no address.
-func network(from string) netip.Prefix {
+// Network is what one party has at its disposal of the addresses to which from, a host:port, belongs: one, or with IPv6 a
+// network of 2^64. Zero: there is no address.
+func Network(from string) netip.Prefix {
 	port, err := netip.ParseAddrPort(from)
 	if err != nil {
 		return netip.Prefix{}
