@@ -23,6 +23,8 @@ import (
 type quayMetrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	waits    *prometheus.HistogramVec
+	limit    *prometheus.GaugeVec
 }
 
 func newQuayMetrics(registerer prometheus.Registerer) *quayMetrics {
@@ -34,8 +36,15 @@ func newQuayMetrics(registerer prometheus.Registerer) *quayMetrics {
 			Name: "quaygen_quay_request_duration_seconds", Help: "Duration of calls to Quay, without waiting for our own limit.",
 			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, []string{"registry", "operation"}),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "quaygen_quay_wait_seconds", Help: "How long calls to Quay waited for their turn under our own limit; lists and logins have as much of it as all other calls together, each of their own.",
+			Buckets: []float64{.01, .1, 1, 10, 30},
+		}, []string{"registry", "lane"}),
+		limit: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "quaygen_quay_limit_calls_per_second", Help: "Our own limit for calls to Quay: qps of the registry's limits.",
+		}, []string{"registry"}),
 	}
-	registerer.MustRegister(m.requests, m.seconds)
+	registerer.MustRegister(m.requests, m.seconds, m.waits, m.limit)
 	return m
 }
 
@@ -49,6 +58,23 @@ func (m *quayMetrics) observer(registry string) func(operation, code string, ela
 	}
 }
 
+func (m *quayMetrics) waited(registry string) func(lane string, waited time.Duration) {
+	if m == nil {
+		return nil
+	}
+	return func(lane string, waited time.Duration) {
+		m.waits.WithLabelValues(registry, lane).Observe(waited.Seconds())
+	}
+}
+
+// limits shows those of the configuration that is in use now.
+func (m *quayMetrics) limits(c *config.Config) {
+	m.limit.Reset()
+	for _, r := range c.Registries {
+		m.limit.WithLabelValues(r.Name).Set(r.Quay.QPS)
+	}
+}
+
 // maxCall bounds one call to Quay. No call may outlast the step deadline, since what it rests on would be too old.
 const maxCall = 15 * time.Second
 
@@ -58,7 +84,7 @@ func assignments(c *config.Config, m *quayMetrics) ([]rotation.Assignment, error
 	for _, r := range c.Registries {
 		settings := r.Quay
 		settings.Timeout = min(maxCall, c.Safety.StepDeadline)
-		settings.Observe = m.observer(r.Name)
+		settings.Observe, settings.Waited = m.observer(r.Name), m.waited(r.Name)
 		client, err := quay.New(settings)
 		if err != nil {
 			return nil, fmt.Errorf("registry %q: %w", r.Name, err)

@@ -186,6 +186,7 @@ func (s *server) apply(cfg *config.Config) error {
 	s.trail.Record(&audit.Configuration{Digest: cfg.Digest(), Result: audit.ResultOK})
 	s.auth.current.Store(&authenticate)
 	s.engine.Apply(robots)
+	s.quay.limits(cfg)
 	answers := settings(cfg)
 	answers.Labels = s.labels.Labels
 	s.service.Apply(answers)

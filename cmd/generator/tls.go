@@ -39,25 +39,26 @@ func (i *identity) config() *tls.Config { return i.pair.TLSConfig(i.clientCAs) }
 
 // register measures when the certificates end.
 func (i *identity) register(registerer prometheus.Registerer, listener string) {
-	ends := func(name, help string, status func() (time.Time, error)) {
+	gauge := func(name, help string, value func() time.Time) {
 		registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: name, Help: help, ConstLabels: prometheus.Labels{"listener": listener},
-		}, func() float64 {
-			notAfter, _ := status()
-			return float64(notAfter.Unix())
-		}))
+		}, func() float64 { return float64(value().Unix()) }))
 	}
-	ends("quaygen_certificate_expiry_timestamp_seconds", "When the TLS certificate in use ends.", i.pair.Status)
+	lives := func(name, what string, status func() (notBefore, notAfter time.Time, err error)) {
+		gauge(name+"_not_before_timestamp_seconds", "When "+what+" began.", func() time.Time { t, _, _ := status(); return t })
+		gauge(name+"_expiry_timestamp_seconds", "When "+what+" ends.", func() time.Time { _, t, _ := status(); return t })
+	}
+	lives("quaygen_certificate", "the TLS certificate in use", i.pair.Status)
 	if i.clientCAs != nil {
-		ends("quaygen_client_ca_expiry_timestamp_seconds", "When the last CA of clients' certificates in use ends.", i.clientCAs.Status)
+		lives("quaygen_client_ca", "the CA of clients' certificates in use that ends last", i.clientCAs.Status)
 	}
 }
 
 // checks says whether the files as they are now are in use.
 func (i *identity) checks(listener string) []httpapi.Check {
-	followed := func(name string, status func() (time.Time, error)) httpapi.Check {
+	followed := func(name string, status func() (notBefore, notAfter time.Time, err error)) httpapi.Check {
 		c := httpapi.Check{Name: name + "/" + listener}
-		if _, err := status(); err != nil {
+		if _, _, err := status(); err != nil {
 			c.Note = "an earlier one is in use: " + firstLine(err)
 		}
 		return c

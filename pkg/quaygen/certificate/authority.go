@@ -19,12 +19,12 @@ import (
 type Authority struct {
 	file string
 
-	mu       sync.Mutex
-	content  []byte // what loaded was made of
-	loaded   *x509.CertPool
-	notAfter time.Time
-	looked   time.Time
-	failure  error
+	mu      sync.Mutex
+	content []byte // what loaded was made of
+	loaded  *x509.CertPool
+	last    *x509.Certificate // of those loaded, the one that ends last
+	looked  time.Time
+	failure error
 }
 
 // LoadAuthority reads a bundle for the first time; what cannot be used is an error. A bundle holds, as PEM, one CA
@@ -44,11 +44,12 @@ func CheckAuthority(content []byte) error {
 	return err
 }
 
-// Status returns when the last CA certificate in use ends, and why a newer file is not in use, if so.
-func (a *Authority) Status() (notAfter time.Time, err error) {
+// Status returns when the CA certificate in use that ends last began, and when it ends, and why a newer file is not in use,
+// if so.
+func (a *Authority) Status() (notBefore, notAfter time.Time, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.notAfter, a.failure
+	return a.last.NotBefore, a.last.NotAfter, a.failure
 }
 
 func (a *Authority) current(now time.Time) *x509.CertPool {
@@ -68,14 +69,14 @@ func (a *Authority) reload() error {
 		return nil
 	}
 	var pool *x509.CertPool
-	var notAfter time.Time
+	var last *x509.Certificate
 	if err == nil {
-		pool, notAfter, err = parseBundle(content)
+		pool, last, err = parseBundle(content)
 	}
 	if err != nil {
 		return fmt.Errorf("loading the CA certificates of clients from %s: %w", a.file, err)
 	}
-	a.content, a.loaded, a.notAfter = content, pool, notAfter
+	a.content, a.loaded, a.last = content, pool, last
 	return nil
 }
 
@@ -97,7 +98,7 @@ func readBundle(name string) ([]byte, error) {
 
 // parseBundle refuses what the standard library would pass over, since a CA less is clients less: blocks that are cut
 // off or of another type. And what it would take for more than is meant: the certificate of a server or client.
-func parseBundle(content []byte) (pool *x509.CertPool, notAfter time.Time, err error) {
+func parseBundle(content []byte) (pool *x509.CertPool, last *x509.Certificate, err error) {
 	const begin = "-----BEGIN "
 	pool = x509.NewCertPool()
 	n, rest := 0, content
@@ -109,30 +110,30 @@ func parseBundle(content []byte) (pool *x509.CertPool, notAfter time.Time, err e
 		}
 		n++
 		if bytes.Count(before[:len(before)-len(rest)], []byte(begin)) != 1 {
-			return nil, time.Time{}, fmt.Errorf("what is before the end of its PEM block %d is no PEM", n)
+			return nil, nil, fmt.Errorf("what is before the end of its PEM block %d is no PEM", n)
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, time.Time{}, fmt.Errorf("its PEM block %d is of type %q, not CERTIFICATE", n, block.Type)
+			return nil, nil, fmt.Errorf("its PEM block %d is of type %q, not CERTIFICATE", n, block.Type)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, time.Time{}, fmt.Errorf("its certificate %d: %w", n, err)
+			return nil, nil, fmt.Errorf("its certificate %d: %w", n, err)
 		}
 		if !c.IsCA {
-			return nil, time.Time{}, fmt.Errorf("its certificate %d (%s) is not that of a CA", n, c.Subject)
+			return nil, nil, fmt.Errorf("its certificate %d (%s) is not that of a CA", n, c.Subject)
 		}
 		pool.AddCert(c)
-		if c.NotAfter.After(notAfter) {
-			notAfter = c.NotAfter
+		if last == nil || c.NotAfter.After(last.NotAfter) {
+			last = c
 		}
 	}
 	switch {
 	case bytes.Contains(rest, []byte(begin)):
-		return nil, time.Time{}, fmt.Errorf("what follows its PEM block %d is cut off or no PEM", n)
+		return nil, nil, fmt.Errorf("what follows its PEM block %d is cut off or no PEM", n)
 	case n == 0:
-		return nil, time.Time{}, errors.New("it holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+		return nil, nil, errors.New("it holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
 	}
-	return pool, notAfter, nil
+	return pool, last, nil
 }
 
 // suites are those of TLS 1.2: key exchange with forward secrecy, and authenticated encryption. Go's own default has the two

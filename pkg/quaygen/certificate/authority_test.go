@@ -240,7 +240,7 @@ func TestTheCAsAreThoseThatTheFileHoldsNow(t *testing.T) {
 		expect("with both", true, true)
 		d.write("ca.crt", young.pem())
 		expect("in the end", false, true)
-		if at, err := d.authority.Status(); err != nil || !at.Equal(young.cert.NotAfter) {
+		if _, at, err := d.authority.Status(); err != nil || !at.Equal(young.cert.NotAfter) {
 			t.Errorf("status: %v, %v", at, err)
 		}
 	})
@@ -259,7 +259,7 @@ func TestABundleThatCannotBeUsedLeavesTheOldOneInPlaceAndIsReported(t *testing.T
 			if _, in := d.who(wrong); in {
 				t.Errorf("%s: a part of the file is in use", what)
 			}
-			if at, err := d.authority.Status(); err == nil || !strings.Contains(err.Error(), d.path("ca.crt")) || !at.Equal(ca.cert.NotAfter) {
+			if _, at, err := d.authority.Status(); err == nil || !strings.Contains(err.Error(), d.path("ca.crt")) || !at.Equal(ca.cert.NotAfter) {
 				t.Errorf("%s: status %v, %v", what, at, err)
 			}
 		}
@@ -268,14 +268,14 @@ func TestABundleThatCannotBeUsedLeavesTheOldOneInPlaceAndIsReported(t *testing.T
 		if _, in := d.who(good); !in {
 			t.Error("without a file the client is turned away")
 		}
-		if _, err := d.authority.Status(); !errors.Is(err, os.ErrNotExist) {
+		if _, _, err := d.authority.Status(); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("without a file, status: %v", err)
 		}
 		d.write("ca.crt", other.pem())
 		if _, in := d.who(wrong); !in {
 			t.Error("the mended file is not in use")
 		}
-		if _, err := d.authority.Status(); err != nil {
+		if _, _, err := d.authority.Status(); err != nil {
 			t.Errorf("mended, status: %v", err)
 		}
 	})

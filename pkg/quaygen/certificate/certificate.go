@@ -84,13 +84,13 @@ func (p *Pair) current(now time.Time) (*tls.Certificate, error) {
 	return p.loaded, nil
 }
 
-// Status returns when the certificate in use ends, and why newer files are not in use, if so.
-func (p *Pair) Status() (notAfter time.Time, err error) {
+// Status returns when the certificate in use began and ends, and why newer files are not in use, if so.
+func (p *Pair) Status() (notBefore, notAfter time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	leaf := p.loaded.Leaf
 	if leaf == nil {
-		return time.Time{}, errors.Join(p.failure, x509.ErrUnsupportedAlgorithm)
+		return time.Time{}, time.Time{}, errors.Join(p.failure, x509.ErrUnsupportedAlgorithm)
 	}
-	return leaf.NotAfter, p.failure
+	return leaf.NotBefore, leaf.NotAfter, p.failure
 }

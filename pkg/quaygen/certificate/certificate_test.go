@@ -92,7 +92,7 @@ func TestAHandshakeGetsTheCertificateThatIsThereNow(t *testing.T) {
 		if got := shown(t, p); got != "first" {
 			t.Fatalf("the first is %q", got)
 		}
-		if at, err := p.Status(); err != nil || !at.Equal(ends) {
+		if _, at, err := p.Status(); err != nil || !at.Equal(ends) {
 			t.Errorf("it ends at %v, %v", at, err)
 		}
 		cert, key = pair(t, "second", ends.AddDate(1, 0, 0))
@@ -101,7 +101,7 @@ func TestAHandshakeGetsTheCertificateThatIsThereNow(t *testing.T) {
 		if got := shown(t, p); got != "second" {
 			t.Errorf("after the swap it is %q", got)
 		}
-		if at, err := p.Status(); err != nil || !at.Equal(ends.AddDate(1, 0, 0)) {
+		if _, at, err := p.Status(); err != nil || !at.Equal(ends.AddDate(1, 0, 0)) {
 			t.Errorf("it ends at %v, %v", at, err)
 		}
 	})
@@ -129,7 +129,7 @@ func TestWhatCannotBeUsedLeavesTheOldCertificateInPlaceAndIsReported(t *testing.
 				if got := shown(t, p); got != "first" {
 					t.Errorf("it shows %q", got)
 				}
-				if _, err := p.Status(); err == nil || !strings.Contains(err.Error(), m.path("tls.crt")) {
+				if _, _, err := p.Status(); err == nil || !strings.Contains(err.Error(), m.path("tls.crt")) {
 					t.Errorf("status: %v", err)
 				}
 				m.swap(other, otherKey)
@@ -137,7 +137,7 @@ func TestWhatCannotBeUsedLeavesTheOldCertificateInPlaceAndIsReported(t *testing.
 				if got := shown(t, p); got != "other" {
 					t.Errorf("mended, it shows %q", got)
 				}
-				if _, err := p.Status(); err != nil {
+				if _, _, err := p.Status(); err != nil {
 					t.Errorf("mended, status: %v", err)
 				}
 			})

@@ -78,7 +78,7 @@ func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIErr
 		return &APIError{Operation: in.op, Subject: in.subject, Kind: kind, Message: message, cause: cause}
 	}
 	pace := orDefault(in.lane, c.calls)
-	if err := pace.wait(ctx); err != nil {
+	if err := c.wait(ctx, pace); err != nil {
 		return Answer{}, fail(KindRateLimited, "not sent: waiting for its turn: "+err.Error(), err)
 	}
 	var token secret.String
@@ -211,6 +211,16 @@ func (c *Client) send(req *http.Request, in call) (reply, error) {
 	}
 	got.body = body
 	return got, nil
+}
+
+// wait returns when it is a call's turn, or why that will not come in time.
+func (c *Client) wait(ctx context.Context, l *lane) error {
+	begun := time.Now()
+	err := l.wait(ctx)
+	if c.waited != nil {
+		c.waited(l.name, time.Since(begun))
+	}
+	return err
 }
 
 func (c *Client) observed(op string, status int, err error, elapsed time.Duration) {

@@ -34,6 +34,10 @@ type Config struct {
 	// Observe is told of each attempt that was sent; nil means nobody is. code is the HTTP status, or "error" if no
 	// complete answer came; elapsed does not include waiting for the limit. It must not block.
 	Observe func(operation, code string, elapsed time.Duration)
+	// Waited is told of each attempt how long it waited for its turn under QPS and Burst, or after a 429, also where its
+	// turn did not come in time and it was not sent; nil means nobody is. lane is "calls", "lists" or "logins". It must not
+	// block.
+	Waited func(lane string, waited time.Duration)
 }
 
 // The names of operations in errors and for Config.Observe: a closed set, fit for metric labels.
@@ -75,6 +79,7 @@ type Client struct {
 	timeout  time.Duration
 	attempts int
 	observe  func(operation, code string, elapsed time.Duration)
+	waited   func(lane string, waited time.Duration)
 
 	calls, lists, logins *lane
 }
@@ -120,9 +125,10 @@ func New(cfg Config) (*Client, error) {
 		timeout:  orDefault(cfg.Timeout, defaultTimeout),
 		attempts: orDefault(cfg.MaxAttempts, defaultAttempts),
 		observe:  cfg.Observe,
-		calls:    newLane(qps, burst),
-		lists:    newLane(qps, burst),
-		logins:   newLane(qps, burst),
+		waited:   cfg.Waited,
+		calls:    newLane("calls", qps, burst),
+		lists:    newLane("lists", qps, burst),
+		logins:   newLane("logins", qps, burst),
 	}, nil
 }
 

@@ -22,12 +22,13 @@ const (
 
 // lane paces one class of calls.
 type lane struct {
+	name    string // for Config.Waited
 	limiter *rate.Limiter
 	until   atomic.Pointer[time.Time] // nothing is sent before; nil: no pause
 }
 
-func newLane(qps float64, burst int) *lane {
-	return &lane{limiter: rate.NewLimiter(rate.Limit(qps), burst)}
+func newLane(name string, qps float64, burst int) *lane {
+	return &lane{name: name, limiter: rate.NewLimiter(rate.Limit(qps), burst)}
 }
 
 // wait returns when a call may be sent, or the context's error, at once if its deadline is too near.

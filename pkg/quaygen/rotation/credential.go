@@ -36,6 +36,9 @@ type Lease struct {
 // that was stopped for a while holds leases that have ended.
 func (l *Lease) Valid() bool { return elapsed(l.sent) < l.validity }
 
+// ends is the local time from which on it is not Valid.
+func (l *Lease) ends() time.Time { return l.sent.Round(0).Add(l.validity) }
+
 // elapsed is the time since t, a local time with a monotonic reading. The monotonic clock stands still while a machine
 // is suspended and the wall clock may be set back; the larger of the two is the safe one.
 func elapsed(t time.Time) time.Duration {

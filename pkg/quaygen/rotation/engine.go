@@ -297,6 +297,17 @@ func (e *Engine) known(ref Ref) (*chain, bool) {
 	return r.organization.find(base)
 }
 
+// assignments returns the robots of the configuration in use, in no order.
+func (e *Engine) assignments() []Assignment {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	out := make([]Assignment, 0, len(e.robots))
+	for _, r := range e.robots {
+		out = append(out, r.assignment)
+	}
+	return out
+}
+
 // all returns every chain, in no order.
 func (e *Engine) all() []*chain {
 	e.mu.RLock()

@@ -47,6 +47,19 @@ func (e *Engine) Health() []Health {
 	return out
 }
 
+// memoryEnds returns for each organization when the first of the credentials that are handed out now ends, by the local
+// clock, unless the organization is listed before. An organization of which nothing is handed out is not in it.
+func (e *Engine) memoryEnds() map[organizationKey]time.Time {
+	ends := map[organizationKey]time.Time{}
+	for _, c := range e.all() {
+		if l := c.lease.Load(); l != nil && l.Valid() {
+			key := organizationKey{c.registry, c.spec.Load().Base.Owner()}
+			ends[key] = earlier(ends[key], l.ends())
+		}
+	}
+	return ends
+}
+
 var errNotListed = errors.New("not listed yet")
 
 // healthNow is what is known of the organization apart from how its list went.

@@ -119,6 +119,7 @@ type GenerationState struct {
 	State        State
 	Created      time.Time
 	LastAccessed time.Time // zero: never, or not recorded
+	Deadline     time.Time // of a draining one: when it has to be gone, by Quay's time; zero: not known
 	Note         string
 }
 

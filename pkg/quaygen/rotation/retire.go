@@ -120,6 +120,7 @@ func (p *planner) superseded(g *generation) (*Step, string) {
 		if end := p.shaken.Add(t.Overlap); !p.shaken.IsZero() && end.After(latest) {
 			latest = end // Quay's clock moved: how long ago h was created is not known, and others may serve g meanwhile (rule 1)
 		}
+		p.expect(g, latest.Add(t.MaxRefresh+p.spec.Sync))
 		over := !p.at.Before(latest)
 		quiet, loud := p.quiet(g)
 		switch {
@@ -134,6 +135,17 @@ func (p *planner) superseded(g *generation) (*Step, string) {
 		}
 	}
 	return nil, until
+}
+
+// expect notes by when a draining generation has to be gone: its latest end, and the time for which a process that has just
+// started then still serves its successor (rule 16). Of several successors the first to allow it counts.
+func (p *planner) expect(g *generation, deadline time.Time) {
+	for i := range p.Generations {
+		s := &p.Generations[i]
+		if s.State == StateDraining && s.Robot == g.Robot && (s.Deadline.IsZero() || deadline.Before(s.Deadline)) {
+			s.Deadline = deadline
+		}
+	}
 }
 
 // lifetime is how long after the creation of a generation with next's times one with t's lives at the most. Where a
