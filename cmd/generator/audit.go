@@ -33,7 +33,7 @@ func openAudit(cfg *config.Config, registerer prometheus.Registerer, log *slog.L
 	if err != nil {
 		return nil, err
 	}
-	trail.Record(&audit.Start{Version: buildVersion(), Instance: cfg.Instance})
+	trail.Record(&audit.Start{Version: currentBuild().String(), Instance: cfg.Instance})
 	return trail, nil
 }
 

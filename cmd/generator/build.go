@@ -120,7 +120,7 @@ func kubernetes(key string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s needs a cluster: run as a pod with a ServiceAccount, or set KUBECONFIG: %w", key, err)
 	}
-	api.UserAgent = "quaygen/" + buildVersion()
+	api.UserAgent = currentBuild().userAgent()
 	api.QPS, api.Burst = 50, 100 // one read for each robot that is regenerated, at each sync
 	return api, nil
 }

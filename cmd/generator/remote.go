@@ -135,7 +135,7 @@ func (r *remote) open(now func() time.Time) (*session, error) {
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(l),
-		grpc.WithUserAgent("quaygen/" + buildVersion()),
+		grpc.WithUserAgent(currentBuild().userAgent()),
 		grpc.WithDisableServiceConfig(), // or each name costs a look for TXT records
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		grpc.WithConnectParams(grpc.ConnectParams{

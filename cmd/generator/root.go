@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -27,9 +26,6 @@ const (
 	exitNotFound = 3
 	exitDenied   = 4
 ) // as in the table of package quaygen
-
-// version is set by the linker for releases.
-var version = ""
 
 // usageError marks what the caller of the command got wrong.
 type usageError struct{ error }
@@ -102,7 +98,7 @@ func newRoot(stderr io.Writer, now func() time.Time) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "generator",
 		Short:         "Mint, rotate and serve image pull secrets for private Quay organizations",
-		Version:       buildVersion(),
+		Version:       currentBuild().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noCommand,
@@ -120,7 +116,7 @@ func newRoot(stderr io.Writer, now func() time.Time) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(newServe(o), newCheckConfig(), newConfigSchema(), newMint(o), newPlan(),
-		newStatus(o), newRotate(o), newRetire(o), newWatch(o), newAuditLog())
+		newStatus(o), newRotate(o), newRetire(o), newWatch(o), newAuditLog(), newVersion())
 	for _, c := range root.Commands() {
 		c.Args = asUsage(c.Args)
 	}
@@ -173,34 +169,4 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
 	return nil, usageError{fmt.Errorf("--log-format %q is neither text nor json", format)}
-}
-
-// buildVersion says what was built: the release, else the commit as the Go command recorded it.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return orDevel(version)
-	}
-	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	parts := []string{orDevel(version)}
-	if revision := settings["vcs.revision"]; revision != "" {
-		if settings["vcs.modified"] == "true" {
-			revision += "-dirty"
-		}
-		parts = append(parts, "commit "+revision)
-	}
-	if t := settings["vcs.time"]; t != "" {
-		parts = append(parts, "of "+t)
-	}
-	return strings.Join(append(parts, info.GoVersion), ", ")
-}
-
-func orDevel(v string) string {
-	if v == "" {
-		return "development build"
-	}
-	return v
 }

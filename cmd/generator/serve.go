@@ -285,7 +285,7 @@ func (s *server) run(ctx context.Context) error {
 	}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks, s.status), s.log)
 	grpc := s.newGRPC(metrics)
-	addresses := []any{"version", buildVersion(), "http", "http://" + l.http.Addr().String()}
+	addresses := []any{"version", currentBuild().String(), "http", "http://" + l.http.Addr().String()}
 	if identity := s.identities["http"]; identity != nil {
 		addresses[3] = "https://" + l.http.Addr().String()
 		api.TLSConfig = identity.config()
@@ -345,10 +345,4 @@ func drain(ctx context.Context, api *httpapi.Server, grpc *grpcapi.Server) error
 		both.Go(func() error { return grpc.Shutdown(ctx) })
 	}
 	return both.Wait()
-}
-
-func buildInfo() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "quaygen_build_info", Help: "Always 1; the label says what runs.", ConstLabels: prometheus.Labels{"version": buildVersion()},
-	}, func() float64 { return 1 })
 }

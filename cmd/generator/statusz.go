@@ -38,7 +38,7 @@ func (s *server) status() httpapi.Status {
 	out := httpapi.Status{Title: "quaygen " + used.instance, Facts: []httpapi.Fact{
 		{Name: "now", Value: stamp(now)},
 		{Name: "process", Value: holder()},
-		{Name: "version", Value: buildVersion()},
+		{Name: "version", Value: currentBuild().String()},
 		{Name: "started", Value: when(s.since)},
 		{Name: "configuration", Value: fmt.Sprintf("%s, digest %s, in use since %s", s.path, used.digest, when(used.since))},
 		{Name: "configured", Value: fmt.Sprintf("%d robots, %d pull secrets that join several, %d clients, %d rules", used.robots, used.secrets, used.clients, used.rules)},
