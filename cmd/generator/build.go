@@ -84,6 +84,7 @@ func assignments(c *config.Config, m *quayMetrics) ([]rotation.Assignment, error
 	for _, r := range c.Registries {
 		settings := r.Quay
 		settings.Timeout = min(maxCall, c.Safety.StepDeadline)
+		settings.Registry = r.Name
 		settings.Observe, settings.Waited = m.observer(r.Name), m.waited(r.Name)
 		client, err := quay.New(settings)
 		if err != nil {

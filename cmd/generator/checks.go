@@ -27,6 +27,7 @@ func (s *server) checks() []httpapi.Check {
 	if s.started.Audit.Enabled() {
 		checks = append(checks, s.auditCheck())
 	}
+	checks = append(checks, tracingChecks(s.traces)...)
 	if h := s.engine.Ledger(); h.Robots > 0 {
 		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
 		if h.Without > 0 {

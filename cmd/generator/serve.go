@@ -26,6 +26,8 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/namespaces"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing/otlp"
 )
 
 // drainTime is how long requests under way may take to end after SIGTERM.
@@ -61,11 +63,16 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 				return err
 			}
 			registry := prometheus.NewRegistry()
+			traces, err := openTracing(c.Context(), cfg, registry, root.log)
+			if err != nil {
+				return err
+			}
+			defer endTracing(c.Context(), traces, root.log)
 			trail, err := openAudit(cfg, registry, root.log, c.OutOrStdout())
 			if err != nil {
 				return err
 			}
-			s, err := newServer(root.log, path, cfg, listen, store, registry, trail)
+			s, err := newServer(root.log, path, cfg, listen, store, registry, trail, traces)
 			if err == nil {
 				err = s.run(c.Context())
 			}
@@ -110,7 +117,8 @@ type server struct {
 	lobbies    lobbies
 
 	registry *prometheus.Registry
-	trail    *audit.Log // nil: there is none
+	trail    *audit.Log     // nil: there is none
+	traces   *otlp.Provider // nil: there are none
 	engine   *rotation.Engine
 	service  *quaygen.Service
 	labels   *namespaces.Watcher // of namespaces
@@ -126,15 +134,16 @@ type server struct {
 	since    time.Time // when the process started
 }
 
-func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store, registry *prometheus.Registry, trail *audit.Log) (*server, error) {
-	s := &server{log: log, path: path, started: cfg, listen: listen, registry: registry, trail: trail, since: time.Now()}
+func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store, registry *prometheus.Registry, trail *audit.Log, traces *otlp.Provider) (*server, error) {
+	s := &server{log: withTraces(log, traces), path: path, started: cfg, listen: listen, registry: registry, trail: trail, traces: traces, since: time.Now()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
+	log = s.log
 	s.lobbies = newLobbies(log, s.registry)
 	s.guard, s.reviews = newGuard(log, s.registry), newReviews(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
-	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder(), Acted: quaygen.AuditActs(trail)})
+	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder(), Acted: quaygen.AuditActs(trail), Tracer: tracerOf(traces)})
 	s.service = quaygen.New(s.engine, log)
 	s.labels = namespaces.New(func() (*rest.Config, error) { return kubernetes("namespaceLabels") }, log)
 	s.service.Audit(trail)
@@ -210,6 +219,9 @@ func (s *server) reload(cfg *config.Config) error {
 	if cfg.Audit != s.started.Audit {
 		s.log.Warn("changes of audit: take effect at the next start", "file", s.path)
 	}
+	if cfg.Tracing != s.started.Tracing {
+		s.log.Warn("changes of tracing: take effect at the next start", "file", s.path)
+	}
 	return s.apply(cfg)
 }
 
@@ -266,7 +278,7 @@ func (s *server) newGRPC(metrics *quaygen.Metrics) *grpcapi.Server {
 	if !s.listen.GRPC.Enabled {
 		return nil
 	}
-	c := grpcapi.Config{Service: s.service, Authenticate: s.lobbies.grpc.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics, Reflection: s.listen.GRPC.Reflection}
+	c := grpcapi.Config{Service: s.service, Authenticate: s.lobbies.grpc.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics, Traces: tracing.NewRequests(tracerOf(s.traces)), Reflection: s.listen.GRPC.Reflection}
 	if identity := s.identities["grpc"]; identity != nil {
 		c.TLS = identity.config()
 	}
@@ -282,6 +294,7 @@ func (s *server) run(ctx context.Context) error {
 	s.service.Measure(metrics)
 	api := httpapi.NewServer(httpapi.New(httpapi.Config{
 		Service: s.service, Authenticate: s.lobbies.http.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics,
+		Traces: tracing.NewRequests(tracerOf(s.traces)),
 	}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks, s.status), s.log)
 	grpc := s.newGRPC(metrics)

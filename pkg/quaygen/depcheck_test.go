@@ -23,18 +23,20 @@ var mayImport = map[string][]string{
 	"glob":              {},
 	"certificate":       {},
 	"audit":             {},
-	"quay":              {},
+	"tracing":           {},
+	"tracing/otlp":      {"tracing"},
+	"quay":              {"tracing"},
 	"dockerconfig":      {},
 	"policy":            {"quay"},
 	"ledger":            {"quay"},
 	"ledger/ledgertest": {"ledger", "quay"},
 	"ledger/kubeledger": {"ledger", "quay"},
-	"rotation":          {"quay", "ledger"},
+	"rotation":          {"quay", "ledger", "tracing"},
 	"auth":              {"policy"},
-	"":                  {"rotation", "policy", "dockerconfig", "quay", "audit"},
+	"":                  {"rotation", "policy", "dockerconfig", "quay", "audit", "tracing"},
 	"config":            {"policy", "rotation", "quay"},
-	"httpapi":           {"", "auth"},
-	"grpcapi":           {"", "auth", "policy", "rotation", "proto"},
+	"httpapi":           {"", "auth", "tracing"},
+	"grpcapi":           {"", "auth", "policy", "rotation", "proto", "tracing"},
 	"namespaces":        {"policy"},
 	"controllers":       {""},
 	"quay/quaytest":     {"quay"},
@@ -46,8 +48,12 @@ var leaves = []string{"secret", "glob", "certificate"}
 // mayUseKubernetes and mayUseGRPC list the packages, below pkg/quaygen, whose own code may import these.
 var (
 	mayUseKubernetes = []string{"auth", "ledger/kubeledger", "namespaces", "controllers"}
-	mayUseGRPC       = []string{"grpcapi"}
+	mayUseGRPC       = []string{"grpcapi", "tracing/otlp"}
 )
+
+// mayUseOTel lists the packages whose own code may import OpenTelemetry's API. Its SDK and exporters are linked by nothing
+// but the package that sends traces, and the program.
+var mayUseOTel = []string{"tracing", "tracing/otlp", "quay", "rotation", "httpapi", "grpcapi"}
 
 // kubernetesFree are the packages that may not even link Kubernetes modules through others.
 var kubernetesFree = []string{"secret", "glob", "certificate", "audit", "quay", "dockerconfig", "policy", "ledger", "rotation", "", "config", "quay/quaytest"}
@@ -135,8 +141,14 @@ func TestForeignModulesStayWhereTheyBelong(t *testing.T) {
 			case isOneOf(imported, "k8s.io", "sigs.k8s.io") && !slices.Contains(mayUseKubernetes, name),
 				isOneOf(imported, "google.golang.org/grpc", "google.golang.org/protobuf") && !slices.Contains(mayUseGRPC, name),
 				isOneOf(imported, "github.com/google/go-containerregistry") && name != "quay/quaytest",
+				isOneOf(imported, "go.opentelemetry.io") && !slices.Contains(mayUseOTel, name),
 				isOneOf(imported, "testing") && !strings.HasSuffix(name, "test"):
 				t.Errorf("%s imports %s", path, imported)
+			}
+		}
+		for _, linked := range p.Deps {
+			if name != "tracing/otlp" && isOneOf(linked, "go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/proto") {
+				t.Errorf("%s links %s", path, linked)
 			}
 		}
 		if !slices.Contains(kubernetesFree, name) {

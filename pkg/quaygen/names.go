@@ -8,6 +8,7 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 )
 
 // Names returns the pull secrets that caller may have for namespace in the default format, sorted. The error says that the
@@ -40,7 +41,7 @@ func (s *Service) names(caller policy.Caller, namespace string, formats ...Forma
 func (s *Service) GetAll(ctx context.Context, caller policy.Caller, namespace string, names []string) ([]*Answer, error) {
 	waiting, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
-	ended, end := context.WithCancel(ctx)
+	ended, end := context.WithCancel(tracing.Without(ctx))
 	end()
 	for _, name := range names {
 		// It does not wait, but begins what is made when it is asked for.
@@ -80,9 +81,9 @@ func (s *Service) Tagged(name string, tags map[string]string) bool {
 }
 
 // Exists reports whether there is a pull secret, to a caller that may have it in whichever format.
-func (s *Service) Exists(caller policy.Caller, r Request) (bool, error) {
+func (s *Service) Exists(ctx context.Context, caller policy.Caller, r Request) (bool, error) {
 	settings := s.settings.Load()
-	if _, err := s.authorize(settings, caller, r, everyFormat...); err != nil {
+	if _, err := s.authorize(ctx, settings, caller, r, everyFormat...); err != nil {
 		return false, err
 	}
 	_, ok := settings.Secrets[r.Name]

@@ -98,7 +98,7 @@ func (s *Service) manages(ctx context.Context, caller policy.Caller, what string
 	if err := s.audit(ctx, &started); err != nil {
 		return o, err
 	}
-	s.log.Info("an operator gives an order", "order", what, "client", caller.Name, "how", caller.How, "robot", ref.String())
+	s.log.InfoContext(ctx, "an operator gives an order", "order", what, "client", caller.Name, "how", caller.How, "robot", ref.String())
 	return o, nil
 }
 

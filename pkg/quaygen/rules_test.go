@@ -38,7 +38,7 @@ func TestWhatIsPermittedInOneFormatIsRefusedInOthers(t *testing.T) {
 				t.Errorf("%q: %v", r.Format, kind)
 			}
 		}
-		if found, err := w.service.Exists(eso, quaygen.Request{Name: "puller", Namespace: "prod-shop"}); err != nil || !found {
+		if found, err := w.service.Exists(t.Context(), eso, quaygen.Request{Name: "puller", Namespace: "prod-shop"}); err != nil || !found {
 			t.Errorf("Exists: %v, %v", found, err)
 		}
 		if names, err := w.service.Names(eso, "prod-shop"); err != nil || len(names) > 0 {
@@ -71,7 +71,7 @@ func TestWhatDependsOnLabelsIsNotReadyUntilTheyAreKnownAndNeverDeniedOrUnknown(t
 		if names, err := w.service.Names(eso, "prod-shop"); err == nil || quaygen.AsError(err).Kind != quaygen.KindNotReady {
 			t.Errorf("Names are %v, %v: what is missing there would be deleted", names, err)
 		}
-		if _, err := w.service.Exists(eso, puller); err == nil || quaygen.AsError(err).Kind != quaygen.KindNotReady {
+		if _, err := w.service.Exists(t.Context(), eso, puller); err == nil || quaygen.AsError(err).Kind != quaygen.KindNotReady {
 			t.Errorf("Exists: %v", err)
 		}
 		if _, err := w.service.Check(eso, "prod-shop"); err == nil || quaygen.AsError(err).Kind != quaygen.KindNotReady {

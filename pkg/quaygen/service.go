@@ -93,6 +93,9 @@ var (
 	nameRE      = regexp.MustCompile(`\A[a-z0-9][a-z0-9._-]{0,252}\z`)
 )
 
+// IsNamespace reports whether s could be a namespace of Kubernetes.
+func IsNamespace(s string) bool { return namespaceRE.MatchString(s) }
+
 // Get answers a request of an authenticated caller. The answer comes from memory; only for a robot that is being minted
 // right now it waits, together with all others who ask for it. Every error is an [*Error].
 func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*Answer, error) {
@@ -106,7 +109,7 @@ func (s *Service) Get(ctx context.Context, caller policy.Caller, r Request) (*An
 // get is Get without a trace in the audit trail.
 func (s *Service) get(ctx context.Context, caller policy.Caller, r Request) (*Answer, policy.Decision, error) {
 	settings := s.settings.Load()
-	decision, err := s.authorize(settings, caller, r, formatsOf(r)...)
+	decision, err := s.authorize(ctx, settings, caller, r, formatsOf(r)...)
 	if err != nil {
 		return nil, decision, err
 	}
@@ -162,7 +165,7 @@ func formatsOf(r Request) []Format {
 
 // authorize checks the request's form first, since a rule can only be asked about names that mean something. Of several
 // formats one that is permitted is enough.
-func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request, formats ...Format) (policy.Decision, error) {
+func (s *Service) authorize(ctx context.Context, settings *Settings, caller policy.Caller, r Request, formats ...Format) (policy.Decision, error) {
 	if err := checkForm(caller, r); err != nil {
 		return policy.Decision{}, err
 	}
@@ -171,7 +174,7 @@ func (s *Service) authorize(settings *Settings, caller policy.Caller, r Request,
 	if decision.Outcome == policy.Allowed {
 		return decision, nil
 	}
-	s.log.Warn("request refused", "client", caller.Name, "how", caller.How, "namespace", r.Namespace, "name", r.Name, "reason", decision.Reason)
+	s.log.WarnContext(ctx, "request refused", "client", caller.Name, "how", caller.How, "namespace", r.Namespace, "name", r.Name, "reason", decision.Reason)
 	if decision.Outcome == policy.Open {
 		return decision, errOpen()
 	}

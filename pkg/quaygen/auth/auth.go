@@ -52,6 +52,10 @@ type Presented struct {
 	// From is the address it came from, as host:port; "" or anything else: unknown, and one with all others that are.
 	From string
 
+	// Reviewed is told when somebody else was asked whose a token is, with the time and the outcome as for
+	// [ReviewerConfig].Observe; nil: nobody is. It is not told of what was remembered.
+	Reviewed func(start time.Time, outcome string)
+
 	guessing func() bool // whether that address has failed too often; nil: nobody counts
 }
 

@@ -123,6 +123,8 @@ type question struct {
 	audiences []string
 	expires   time.Time // as the token says
 	guess     bool      // it comes from where many were that are none
+
+	told func(start time.Time, outcome string) // of the outcome; nil: nobody is
 }
 
 // review returns what the API server says, or said a short time ago, of a token. Requests with the same token wait for one
@@ -132,6 +134,7 @@ func (r *Reviewer) review(q question) (verdict, error) {
 	if known, ok := r.remembered(key); ok {
 		return known, nil
 	}
+	start := time.Now()
 	// Nobody's request bounds a review that others wait for; reviewTime does.
 	answer, err, _ := r.flights.Do(string(key.hash[:])+key.audiences, func() (any, error) {
 		if known, ok := r.remembered(key); ok { // the flight before this one
@@ -147,8 +150,27 @@ func (r *Reviewer) review(q question) (verdict, error) {
 	if err == nil && !ok {
 		err = errors.New("internal error: a review without a verdict")
 	}
+	if q.told != nil {
+		q.told(start, outcome(v, err))
+	}
 	return v, err
 }
+
+// outcome is what became of a review, in a word.
+func outcome(v verdict, err error) string {
+	switch {
+	case errors.Is(err, errBusy):
+		return ReviewLimited
+	case err != nil:
+		return ReviewFailed
+	case len(v.audiences) == 0:
+		return ReviewRefused
+	}
+	return ReviewAccepted
+}
+
+// errBusy tells that the API server was not asked.
+var errBusy = errors.New("too many tokens are to be reviewed")
 
 func (r *Reviewer) remembered(key verdictKey) (verdict, bool) {
 	r.mu.Lock()
@@ -185,7 +207,7 @@ func (r *Reviewer) ask(q question) (verdict, error) {
 	defer cancel()
 	if err := r.turn(ctx, q.guess); err != nil {
 		r.observe(ReviewLimited)
-		return verdict{}, fmt.Errorf("%w: too many tokens are to be reviewed: %w", ErrUnavailable, err)
+		return verdict{}, fmt.Errorf("%w: %w: %w", ErrUnavailable, errBusy, err)
 	}
 	defer func() { <-r.atOnce }()
 	var answer authenticationv1.TokenReview
@@ -201,11 +223,7 @@ func (r *Reviewer) ask(q question) (verdict, error) {
 	}
 	r.problem.Store(nil)
 	v := judge(answer.Status, q.audiences, q.expires)
-	if len(v.audiences) == 0 {
-		r.observe(ReviewRefused)
-	} else {
-		r.observe(ReviewAccepted)
-	}
+	r.observe(outcome(v, nil))
 	return v, nil
 }
 

@@ -88,7 +88,7 @@ func (a *ServiceAccountAuthenticator) Authenticate(p Presented) (policy.Caller, 
 		return policy.Caller{}, fmt.Errorf("%w: %w: the ServiceAccount token has expired, by the clock of this machine", ErrNoCredential, ErrRejected)
 	}
 	v, err := a.reviewer.review(question{
-		token: secret.New(presented), audiences: audiences, expires: said.expires, guess: p.guessing != nil && p.guessing(),
+		token: secret.New(presented), audiences: audiences, expires: said.expires, guess: p.guessing != nil && p.guessing(), told: p.Reviewed,
 	})
 	switch {
 	case err != nil:

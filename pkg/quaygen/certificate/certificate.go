@@ -84,6 +84,11 @@ func (p *Pair) current(now time.Time) (*tls.Certificate, error) {
 	return p.loaded, nil
 }
 
+// ForClient is for [tls.Config].GetClientCertificate: the pair as it is now, whatever the server asks for.
+func (p *Pair) ForClient(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return p.current(time.Now())
+}
+
 // Status returns when the certificate in use began and ends, and why newer files are not in use, if so.
 func (p *Pair) Status() (notBefore, notAfter time.Time, err error) {
 	p.mu.Lock()

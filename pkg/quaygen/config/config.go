@@ -40,6 +40,7 @@ type Config struct {
 	Server      Server
 	Ledger      Ledger
 	Audit       Audit
+	Tracing     Tracing
 	Sync        time.Duration   // from one list of an organization to the next; default 30 s
 	Safety      rotation.Safety // allowances for lag and clocks
 

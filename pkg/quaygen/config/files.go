@@ -86,7 +86,7 @@ func (d *decoder) checkFiles() {
 		}
 		d.checkClientTokens(ref, data, clients)
 	}
-	for _, path := range []string{"server.tls", "server.grpc.tls"} {
+	for _, path := range []string{"server.tls", "server.grpc.tls", "tracing.otlp"} {
 		cert, key := content[path+".certFile"], content[path+".keyFile"]
 		if cert == nil || key == nil {
 			continue

@@ -38,6 +38,7 @@ func (d *decoder) config(v value, c *Config) {
 	})
 	c.Ledger = d.ledger(root.get("ledger"), c)
 	c.Audit = d.audit(root.get("audit"))
+	c.Tracing = d.tracing(root.get("tracing"))
 }
 
 // nonEmpty reports a list that is written but empty: an empty robots list, say from a template gone wrong, would turn

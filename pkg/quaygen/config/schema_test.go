@@ -63,7 +63,7 @@ func TestGoodFixturesFitTheSchema(t *testing.T) {
 		}
 	}
 	// What needs no look at anything else is seen by the schema as well.
-	for _, name := range []string{"clients", "durations", "labels", "names", "server", "audit", "missing", "empty-robots", "version"} {
+	for _, name := range []string{"clients", "durations", "labels", "names", "server", "audit", "tracing", "missing", "empty-robots", "version"} {
 		if validate("testdata/"+name+".bad.yaml") == nil {
 			t.Errorf("%s.bad.yaml fits the schema", name)
 		}
@@ -228,6 +228,7 @@ func TestSchemaDescribesEveryKeyAndItsDefaultsAreTheReaders(t *testing.T) {
 	for _, document := range []map[string]any{base, explicit} {
 		put(t, document, "server.grpc", map[string]any{}) // which means something by itself; its defaults count only then
 		put(t, document, "audit.stdout", true)            // so does this
+		put(t, document, "tracing.otlp.endpoint", "otel-collector:4317")
 	}
 	defaults := 0
 	walkSchema(t, func(path string, o schemaObject) {

@@ -78,8 +78,11 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 				Permissions: rotation.Permissions{Repositories: []rotation.RepositoryGrant{{Pattern: "my-app", Role: quay.RoleRead}}},
 			}},
 		},
-		Ledger:      config.Ledger{Kubernetes: config.LedgerKube{Namespace: "quaygen"}},
-		Audit:       config.Audit{File: "/var/log/quaygen/audit.jsonl", Buffer: 4096},
+		Ledger: config.Ledger{Kubernetes: config.LedgerKube{Namespace: "quaygen"}},
+		Audit:  config.Audit{File: "/var/log/quaygen/audit.jsonl", Buffer: 4096},
+		Tracing: config.Tracing{OTLP: config.OTLP{
+			Endpoint: "otel-collector.observability:4317", Protocol: config.ProtocolGRPC, CAFile: "/etc/quaygen/otel-ca.crt", CertFile: "/etc/quaygen/otel/tls.crt", KeyFile: "/etc/quaygen/otel/tls.key",
+		}, Sampling: 0.1},
 		PullSecrets: []config.PullSecret{{Name: "everything", Robots: []string{"prod-puller", "partner-puller"}}},
 		Clients: []config.Client{
 			{Name: "eso", BearerTokenFile: "/var/run/secrets/quaygen/clients/eso", Certificate: config.Certificate{

@@ -21,6 +21,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 )
 
 // ErrorDomain is the domain of the reasons in google.rpc.ErrorInfo.
@@ -34,6 +35,9 @@ type call struct {
 	caller policy.Caller
 	name   string // of the pull secret or robot it is about, once that is known
 	waits  bool   // it takes as long as what it asks for takes
+
+	method string
+	traced *tracing.Request // nil: it is not
 }
 
 type callKey struct{}
@@ -62,12 +66,13 @@ func isOpen(method string) bool {
 // unary answers one call: it finds out who calls, and translates and counts what comes of it.
 func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if isOpen(info.FullMethod) {
-		return s.guarded(ctx, func() (any, error) { return handle(ctx, request) })
+		return s.guarded(ctx, &call{}, func() (any, error) { return handle(ctx, request) })
 	}
-	c, start := &call{}, time.Now()
+	start := time.Now()
+	c := &call{method: info.FullMethod, traced: s.Traces.Begin(start)}
 	s.Metrics.Begin()
-	answer, err := s.guarded(ctx, func() (any, error) {
-		leave, err := s.enter(ctx, c)
+	answer, err := s.guarded(ctx, c, func() (any, error) {
+		ctx, leave, err := s.enter(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -75,6 +80,7 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 		return handle(context.WithValue(ctx, callKey{}, c), request)
 	})
 	name, code := s.Service.Label(c.name), status.Code(err).String()
+	c.endTrace(name, status.Code(err))
 	if c.waits {
 		s.Metrics.EndWait(transport, name, code)
 	} else {
@@ -89,40 +95,43 @@ func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 	if isOpen(info.FullMethod) {
 		until, cancel := s.untilDrained(ctx) // who watches the server's health would keep it from ending
 		defer cancel()
-		_, err := s.guarded(ctx, func() (any, error) { return nil, handle(server, &known{stream, until}) })
+		_, err := s.guarded(ctx, &call{}, func() (any, error) { return nil, handle(server, &known{stream, until}) })
 		return err
 	}
+	c := &call{method: info.FullMethod, traced: s.Traces.Begin(time.Now())}
 	s.Metrics.Begin()
-	_, err := s.guarded(ctx, func() (any, error) {
-		c := &call{}
-		leave, err := s.enter(ctx, c)
+	_, err := s.guarded(ctx, c, func() (any, error) {
+		ctx, leave, err := s.enter(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		defer leave()
 		return nil, handle(server, &known{stream, context.WithValue(ctx, callKey{}, c)})
 	})
+	c.endTrace(s.Service.Label(c.name), status.Code(err))
 	s.Metrics.EndWait(transport, s.Service.Label(""), status.Code(err).String())
 	return err
 }
 
 // guarded does what a call asks for, and translates its error; a panic is one too.
-func (s *Server) guarded(ctx context.Context, do func() (any, error)) (answer any, err error) {
+func (s *Server) guarded(ctx context.Context, c *call, do func() (any, error)) (answer any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			answer, err = nil, s.panicked(p)
+			answer, err = nil, s.panicked(c.traced.In(ctx), p)
 		}
-		err = s.told(ctx, err)
+		err = s.told(c.traced.In(ctx), err)
 	}()
 	return do()
 }
 
-// enter lets an authenticated caller in that has not asked for too much.
-func (s *Server) enter(ctx context.Context, c *call) (leave func(), err error) {
-	if c.caller, err = s.who(ctx); err != nil {
-		return nil, err
+// enter lets an authenticated caller in that has not asked for too much, and returns the context for the answer.
+func (s *Server) enter(ctx context.Context, c *call) (_ context.Context, leave func(), err error) {
+	if c.caller, err = s.who(ctx, c); err != nil {
+		return ctx, nil, err
 	}
-	return s.Service.Admit(c.caller)
+	ctx = c.known(ctx)
+	leave, err = s.Service.Admit(c.caller)
+	return ctx, leave, err
 }
 
 // known is a stream with a context of its own: it says who calls, or when to end.
@@ -133,15 +142,15 @@ type known struct {
 
 func (k *known) Context() context.Context { return k.ctx }
 
-func (s *Server) panicked(p any) error {
+func (s *Server) panicked(ctx context.Context, p any) error {
 	// The value could hold anything; where it happened is enough.
-	s.Log.Error("a call made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	s.Log.ErrorContext(ctx, "a call made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	return &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"}
 }
 
 // who finds out who calls, by token or by certificate.
-func (s *Server) who(ctx context.Context) (policy.Caller, error) {
-	presented := auth.Presented{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization")}
+func (s *Server) who(ctx context.Context, c *call) (policy.Caller, error) {
+	presented := auth.Presented{Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"), Reviewed: c.traced.Reviewed()}
 	from, connected := peer.FromContext(ctx)
 	if connected {
 		presented.From = from.Addr.String()
@@ -158,10 +167,11 @@ func (s *Server) who(ctx context.Context) (policy.Caller, error) {
 		caller.Transport, caller.From = transport, address
 		return caller, nil
 	}
+	ctx = c.stranger(ctx)
 	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
 		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter}
 	}
-	s.Log.Warn("caller not authenticated", "from", address, "reason", err)
+	s.Log.WarnContext(ctx, "caller not authenticated", "from", address, "reason", err)
 	s.Service.RefuseStranger(transport, address, err)
 	if errors.Is(err, auth.ErrUnavailable) {
 		return policy.Caller{}, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter}
@@ -198,7 +208,7 @@ func (s *Server) told(ctx context.Context, err error) error {
 		e = &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "this server ends; " + e.Detail, RetryAfter: time.Second}
 	}
 	if e.Kind == quaygen.KindInternal {
-		s.Log.Error("call failed", "error", err)
+		s.Log.ErrorContext(ctx, "call failed", "error", err)
 	}
 	row := e.Kind.Row()
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: row.Reason, Domain: ErrorDomain}}

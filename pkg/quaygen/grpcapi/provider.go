@@ -191,7 +191,7 @@ func (s *provider) SecretExists(ctx context.Context, r *providerv1.SecretExistsR
 	if err := s.own(ctx, r.GetProviderRef(), namespace, key); err != nil {
 		return nil, err
 	}
-	exists, err := s.Service.Exists(c.caller, quaygen.Request{Name: key, Namespace: namespace})
+	exists, err := s.Service.Exists(ctx, c.caller, quaygen.Request{Name: key, Namespace: namespace})
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 	generatorv1 "github.com/quaygen/quaygen/proto/externalsecrets/generator/v1"
 	providerv1 "github.com/quaygen/quaygen/proto/externalsecrets/provider/v1"
 	quaygenv1 "github.com/quaygen/quaygen/proto/quaygen/v1"
@@ -29,9 +30,10 @@ type Config struct {
 	Service      *quaygen.Service
 	Authenticate auth.Authenticator
 	Log          *slog.Logger
-	TLS          *tls.Config      // nil: plaintext
-	Metrics      *quaygen.Metrics // nil: nothing is measured
-	Reflection   bool             // tell whoever asks which services there are
+	TLS          *tls.Config       // nil: plaintext
+	Metrics      *quaygen.Metrics  // nil: nothing is measured
+	Traces       *tracing.Requests // nil: nothing is traced
+	Reflection   bool              // tell whoever asks which services there are
 }
 
 // Limits of the server. ESO pings every 10 s, also without a call, and keeps a connection for up to 30 min; the age bounds

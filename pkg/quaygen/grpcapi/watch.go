@@ -66,7 +66,7 @@ func (s *robots) Watch(r *quaygenv1.RobotsWatchRequest, stream grpc.ServerStream
 }
 
 func (s *robots) mayStillWatch(ctx context.Context) error {
-	caller, err := s.who(ctx)
+	caller, err := s.who(ctx, &call{})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 )
 
 // Config is what the handler needs.
@@ -28,7 +29,8 @@ type Config struct {
 	Service      *quaygen.Service
 	Authenticate auth.Authenticator
 	Log          *slog.Logger
-	Metrics      *quaygen.Metrics // nil: nothing is measured
+	Metrics      *quaygen.Metrics  // nil: nothing is measured
+	Traces       *tracing.Requests // nil: nothing is traced
 }
 
 // Limits of the server around the handler. ESO keeps connections open for ever and sets no time limit of its own
@@ -86,16 +88,22 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// requests of the connection end, and says that it takes no new ones.
 		w.Header().Set("Connection", "close")
 	}
-	request, code := h.route(w, r)
-	h.Metrics.End(transport, h.Service.Label(request.Name), strconv.Itoa(code), time.Since(start))
+	traced := h.Traces.Begin(start)
+	request, code := h.route(w, r, traced)
+	name := h.Service.Label(request.Name)
+	if traced != nil {
+		endTrace(traced, r, request, name, code)
+	}
+	h.Metrics.End(transport, name, strconv.Itoa(code), time.Since(start))
 }
 
-func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen.Request, code int) {
+func (h *handler) route(w http.ResponseWriter, r *http.Request, traced *tracing.Request) (request quaygen.Request, code int) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The value could hold anything; where it happened is enough. The server itself would say it for debugging only.
-			h.Log.Error("a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			code = h.fail(w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
+			ctx := traced.In(r.Context())
+			h.Log.ErrorContext(ctx, "a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			code = h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
 		}
 	}()
 	switch path := r.URL.EscapedPath(); {
@@ -108,32 +116,38 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (request quaygen
 		w.Header().Set("Allow", "GET, HEAD")
 		return request, h.problem(w, http.StatusMethodNotAllowed, "method not allowed", "a pull secret is read with GET", 0)
 	}
-	return h.answer(w, r)
+	return h.answer(w, r, traced)
 }
 
-func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Request, int) {
-	caller, err := h.Authenticate(auth.FromRequest(r))
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, traced *tracing.Request) (quaygen.Request, int) {
+	presented := auth.FromRequest(r)
+	presented.Reviewed = traced.Reviewed()
+	caller, err := h.Authenticate(presented)
 	if err != nil {
-		return quaygen.Request{}, h.notAuthenticated(w, r, err)
+		return quaygen.Request{}, h.notAuthenticated(w, r, traced, err)
+	}
+	ctx := r.Context()
+	if traced != nil {
+		ctx = known(traced, r, caller.Name, caller.How)
 	}
 	caller.Transport, caller.From = transport, r.RemoteAddr
 	request, malformed := parse(r)
 	leave, err := h.Service.Admit(caller)
 	if err != nil {
-		return request, h.fail(w, err)
+		return request, h.fail(ctx, w, err)
 	}
 	defer leave()
 	if malformed != nil {
-		return request, h.fail(w, h.Service.Refuse(r.Context(), caller, request, malformed))
+		return request, h.fail(ctx, w, h.Service.Refuse(ctx, caller, request, malformed))
 	}
-	answer, err := h.Service.Get(r.Context(), caller, request)
+	answer, err := h.Service.Get(ctx, caller, request)
 	if err != nil {
-		return request, h.fail(w, err)
+		return request, h.fail(ctx, w, err)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(answer.Body())))
 	if !answer.Valid() { // the last thing before the credential leaves
-		return request, h.fail(w, quaygen.ErrExpired(request.Name))
+		return request, h.fail(ctx, w, quaygen.ErrExpired(request.Name))
 	}
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(answer.Body()) // if the caller went away there is nobody to tell
@@ -142,17 +156,21 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (quaygen.Reques
 }
 
 // notAuthenticated tells the operator why, and the caller little.
-func (h *handler) notAuthenticated(w http.ResponseWriter, r *http.Request, err error) int {
-	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
-		return h.fail(w, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter})
+func (h *handler) notAuthenticated(w http.ResponseWriter, r *http.Request, traced *tracing.Request, err error) int {
+	ctx := r.Context()
+	if traced != nil {
+		ctx = stranger(traced, r)
 	}
-	h.Log.Warn("caller not authenticated", "from", r.RemoteAddr, "reason", err)
+	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
+		return h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter})
+	}
+	h.Log.WarnContext(ctx, "caller not authenticated", "from", r.RemoteAddr, "reason", err)
 	h.Service.RefuseStranger(transport, r.RemoteAddr, err)
 	if errors.Is(err, auth.ErrUnavailable) {
-		return h.fail(w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})
+		return h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)
-	return h.fail(w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
+	return h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
 }
 
 var parameters = []string{"namespace", "property", "format"}
@@ -183,11 +201,11 @@ func parse(r *http.Request) (quaygen.Request, error) {
 	return quaygen.Request{Name: name, Namespace: query.Get("namespace"), Property: query.Get("property"), Format: query.Get("format")}, nil
 }
 
-func (h *handler) fail(w http.ResponseWriter, err error) int {
+func (h *handler) fail(ctx context.Context, w http.ResponseWriter, err error) int {
 	e := quaygen.AsError(err)
 	status := e.Kind.Row().HTTP
 	if e.Kind == quaygen.KindInternal && !errors.Is(err, context.Canceled) {
-		h.Log.Error("request failed", "error", err)
+		h.Log.ErrorContext(ctx, "request failed", "error", err)
 	}
 	return h.problem(w, status, e.Kind.String(), e.Detail, e.RetryAfter)
 }

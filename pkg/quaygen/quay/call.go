@@ -57,7 +57,7 @@ func (c *Client) do(ctx context.Context, in call, out any) (Answer, error) {
 		attempts = c.attempts
 	}
 	for n := 1; ; n++ {
-		answer, err := c.attempt(ctx, in, out)
+		answer, err := c.attempt(ctx, in, out, n)
 		if err == nil {
 			return answer, nil
 		}
@@ -73,28 +73,34 @@ func (c *Client) do(ctx context.Context, in call, out any) (Answer, error) {
 	}
 }
 
-func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIError) {
-	fail := func(kind Kind, message string, cause error) *APIError {
-		return &APIError{Operation: in.op, Subject: in.subject, Kind: kind, Message: message, cause: cause}
-	}
-	pace := orDefault(in.lane, c.calls)
+// attempt sends a call for the n-th time, when its turn has come.
+func (c *Client) attempt(ctx context.Context, in call, out any, n int) (Answer, *APIError) {
+	pace, asked := orDefault(in.lane, c.calls), time.Now()
 	if err := c.wait(ctx, pace); err != nil {
-		return Answer{}, fail(KindRateLimited, "not sent: waiting for its turn: "+err.Error(), err)
+		return Answer{}, in.fail(KindRateLimited, "not sent: waiting for its turn: "+err.Error(), err)
 	}
 	var token secret.String
 	if in.as == asToken {
 		var err error
 		if token, err = c.token.get(); err != nil {
-			return Answer{}, fail(KindTokenRejected, oneLine(err.Error()), err)
+			return Answer{}, in.fail(KindTokenRejected, oneLine(err.Error()), err)
 		}
 	}
+	ctx, span := c.trace(ctx, in, n, time.Since(asked))
+	answer, status, err := c.exchange(ctx, in, out, token, pace)
+	traced(span, status, err)
+	return answer, err
+}
+
+// exchange sends a call once. The status is that of the answer, 0 if none came.
+func (c *Client) exchange(ctx context.Context, in call, out any, token secret.String, pace *lane) (Answer, int, *APIError) {
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	attempt, stop := sendOnce(attempt)
 	defer stop()
 	req, secrets, err := c.request(attempt, in, token)
 	if err != nil {
-		return Answer{}, fail(KindInvalid, oneLine(err.Error()), nil)
+		return Answer{}, 0, in.fail(KindInvalid, oneLine(err.Error()), nil)
 	}
 
 	sent := time.Now()
@@ -103,18 +109,23 @@ func (c *Client) attempt(ctx context.Context, in call, out any) (Answer, *APIErr
 	answer := Answer{Date: date(got.header), Sent: sent}
 	switch {
 	case errors.Is(err, errTooLarge):
-		return answer, malformed(in, answer.Date, err.Error())
+		return answer, got.status, malformed(in, answer.Date, err.Error())
 	case err != nil:
 		message, cause := unreachable(ctx, attempt, err)
-		e := fail(KindUnreachable, oneLine(without(message, secrets)), cause)
+		e := in.fail(KindUnreachable, oneLine(without(message, secrets)), cause)
 		e.Date = answer.Date
-		return answer, e
+		return answer, got.status, e
 	}
-	if e := understand(in, got, out, secrets); e != nil {
+	e := understand(in, got, out, secrets)
+	if e != nil {
 		c.learn(e, in, pace)
-		return answer, e
 	}
-	return answer, nil
+	return answer, got.status, e
+}
+
+// fail is the error of a call that got no answer.
+func (in call) fail(kind Kind, message string, cause error) *APIError {
+	return &APIError{Operation: in.op, Subject: in.subject, Kind: kind, Message: message, cause: cause}
 }
 
 // understand decodes a good answer, and classifies any other.

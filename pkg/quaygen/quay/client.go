@@ -31,6 +31,8 @@ type Config struct {
 	MaxAttempts int
 	// Transport carries the requests; nil means an own one: HTTP/2, proxy from the environment.
 	Transport http.RoundTripper
+	// Registry is what traces call this Quay.
+	Registry string
 	// Observe is told of each attempt that was sent; nil means nobody is. code is the HTTP status, or "error" if no
 	// complete answer came; elapsed does not include waiting for the limit. It must not block.
 	Observe func(operation, code string, elapsed time.Duration)
@@ -74,6 +76,7 @@ const (
 // Client speaks to one Quay. It is safe for concurrent use and owns no goroutine.
 type Client struct {
 	url      url.URL
+	registry string
 	http     *http.Client
 	token    tokenFile
 	timeout  time.Duration
@@ -115,7 +118,8 @@ func New(cfg Config) (*Client, error) {
 	}
 	qps, burst := orDefault(cfg.QPS, defaultQPS), orDefault(cfg.Burst, defaultBurst)
 	return &Client{
-		url: *u,
+		url:      *u,
+		registry: cfg.Registry,
 		http: &http.Client{
 			Transport: transport,
 			// A 3xx of Quay is a wrong path (docs/quay-contract.md 1.3), and a token must not travel on.

@@ -120,6 +120,7 @@ func (c *chain) publish(plan Plan) {
 		c.lease.Store(nil)
 	} else {
 		credential := m.credential(g, c.registry, plan.Warnings)
+		credential.traced = c.organization.traced
 		if old := c.lease.Load(); old != nil && old.equal(credential) {
 			credential = old.Credential
 		}

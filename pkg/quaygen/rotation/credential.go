@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
@@ -23,6 +25,8 @@ type Credential struct {
 	Warnings   []string
 
 	Repositories []string // what it may pull, sorted, as the last list showed
+
+	traced *trace.SpanContext // of the pass that first handed it out like this; nil: it was not
 }
 
 // Lease is a credential together with the time for which it may be handed out (rule 13).

@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 )
 
 // Assignment is one robot to look after, and where.
@@ -30,6 +32,9 @@ type Config struct {
 	Ledger     ledger.Store          // for the strategy regenerate; nil: such robots are served, but not rotated
 	Holder     string                // names this process in the ledger, for people
 	MintOnly   bool                  // create and grant what is missing, rotate and delete nothing: for one-shot use
+
+	// Tracer begins a trace with every sync; nil: none.
+	Tracer trace.Tracer
 
 	// Acted is told of every event, and of every step of this process that changed something outside of it, in their order
 	// for each robot; nil: nobody is. Locks are held meanwhile: it returns at once, and asks nothing of the engine.
@@ -198,6 +203,16 @@ func (c *chain) current(ref Ref) (*Lease, error) {
 // Await returns the credential to hand out, waiting until ctx ends for one that is being minted. It does not wait
 // where waiting is pointless: for a name it does not know, and while Quay cannot be worked with.
 func (e *Engine) Await(ctx context.Context, ref Ref) (*Lease, error) {
+	ctx, span := traceWait(ctx, ref)
+	lease, err := e.await(ctx, ref)
+	if err == nil {
+		tracing.Link(span, lease.traced)
+	}
+	tracing.End(span, err)
+	return lease, err
+}
+
+func (e *Engine) await(ctx context.Context, ref Ref) (*Lease, error) {
 	c, err := e.chain(ref)
 	if err != nil {
 		return nil, err

@@ -51,11 +51,13 @@ func (o *organization) remembered(ctx context.Context, m *Memory) {
 	if store := o.engine.config.Ledger; store != nil {
 		ctx, cancel := context.WithTimeout(ctx, m.spec.Safety.ledgerTimeout())
 		defer cancel()
+		ctx, span := o.traceLedger(ctx, "load", m)
 		r, v, err = store.Load(ctx, m.spec.Base)
+		endLedger(span, err)
 	}
 	m.Remembered(r, v, err, time.Now()) // not before: what it shows may have been written while it was under way (G1)
 	if trouble := m.ledgerTrouble(); trouble != "" && trouble != before {
-		o.log.Warn("the ledger cannot be used; nothing is rotated meanwhile", "robot", m.spec.Name, "error", trouble)
+		o.log.WarnContext(ctx, "the ledger cannot be used; nothing is rotated meanwhile", "robot", m.spec.Name, "error", trouble)
 	}
 }
 
@@ -75,9 +77,13 @@ func (o *organization) record(ctx context.Context, m *Memory, s Step) (bool, err
 	var v ledger.Version
 	var err error
 	if m.kept.version == "" {
+		ctx, span := o.traceLedger(ctx, "create", m)
 		v, err = store.Create(ctx, s.Record)
+		endLedger(span, err)
 	} else {
+		ctx, span := o.traceLedger(ctx, "replace", m)
 		v, err = store.Replace(ctx, s.Record, m.kept.version)
+		endLedger(span, err)
 	}
 	if err == nil && s.Action == Record {
 		o.acted(m, s)

@@ -8,6 +8,10 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 )
 
 // ErrOrderLost is returned when the robot left the configuration, or the engine stopped, before an order was done.
@@ -22,6 +26,8 @@ type order struct {
 	step   func(m *Memory) (done bool, err error)
 	result chan error // buffered
 	err    error      // the result, once step is done
+
+	traced *trace.SpanContext // of the pass in which it was done; nil: that is not
 }
 
 // Rotate brings about a rotation now and returns when the new generation is served. It is refused with an
@@ -149,12 +155,17 @@ func (e *Engine) order(ctx context.Context, ref Ref, step func(*Memory) (bool, e
 		c.ask() // what is to be rotated does not end as idle meanwhile
 	}
 	ord := &order{step: step, result: make(chan error, 1)}
+	_, span := traceWait(ctx, ref)
 	c.organization.take(c, ord)
 	select {
 	case err := <-ord.result:
+		tracing.Link(span, ord.traced)
+		tracing.End(span, err)
 		return c, err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for robot %q: %w", ref, ctx.Err())
+		err := fmt.Errorf("waiting for robot %q: %w", ref, ctx.Err())
+		tracing.End(span, err)
+		return nil, err
 	}
 }
 
@@ -179,6 +190,7 @@ func (c *chain) work() {
 // tell answers the orders that are done.
 func (c *chain) tell() {
 	for _, ord := range c.done {
+		ord.traced = c.organization.traced
 		ord.result <- ord.err
 	}
 	c.done = nil

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
@@ -27,7 +29,8 @@ type organization struct {
 	templates []Assignment          // the robots with the scope PerNamespace
 
 	// What follows belongs to the loop.
-	worked   []*chain // as last taken up
+	traced   *trace.SpanContext // of the pass; nil: it is not
+	worked   []*chain           // as last taken up
 	syncs    int
 	at       time.Time // Quay's time of the last list
 	sent     time.Time // local time of the last list
@@ -266,6 +269,8 @@ func (c *chain) abandon() {
 
 // sync lists and works until nothing is left to do now, and returns the interval to the next sync.
 func (o *organization) sync(ctx context.Context) time.Duration {
+	ctx, span := o.traceSync(ctx)
+	defer span.End()
 	o.syncs++
 	chains, client := o.snapshot()
 	for _, c := range chains {
@@ -274,11 +279,11 @@ func (o *organization) sync(ctx context.Context) time.Duration {
 	}
 	interval := o.common().Sync
 	o.resolver.begin(o.syncs)
-	for range maxPasses {
+	for n := range maxPasses {
 		if ctx.Err() != nil {
 			return interval
 		}
-		again, err := o.pass(ctx, client, chains)
+		again, err := o.tracePass(ctx, n+1, client, chains)
 		if err != nil {
 			o.trouble(ctx, client, chains, err)
 			return interval
@@ -332,7 +337,7 @@ func (o *organization) trouble(ctx context.Context, client *quay.Client, chains 
 		o.engine.metrics.noticed(c.memory)
 	}
 	if old == nil || old.Err == nil || old.Err.Error() != err.Error() {
-		o.log.Error("working with Quay failed", "error", err)
+		o.log.ErrorContext(ctx, "working with Quay failed", "error", err)
 	}
 	if old == nil || old.Err == nil || refused(old.Err) != refused(err) {
 		o.engine.events.add(o.event(EventFailed, err.Error()))

@@ -94,7 +94,7 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 			break
 		}
 		c.tried[key] = true
-		did, err := o.do(ctx, client, c.memory, l, s)
+		did, err := o.traceStep(ctx, client, c, l, s)
 		switch {
 		case err == nil:
 			delete(c.failing, s.topic())
@@ -106,7 +106,7 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 				c.memory.Trouble() // logins are not recorded meanwhile
 			}
 			o.engine.metrics.failed(c.memory.spec.Name, s.Action)
-			o.log.Warn("a step failed", "robot", c.memory.spec.Name, "step", key, "error", err)
+			o.log.WarnContext(ctx, "a step failed", "robot", c.memory.spec.Name, "step", key, "error", err)
 		}
 		if s.Action == Delete && (did || err != nil) {
 			c.memory.NotDeleted(s.Generation, err)
@@ -121,7 +121,7 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 		if did && err == nil {
 			o.engine.metrics.did(c.memory, s)
 			c.memory.did(s)
-			o.log.Info("done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
+			o.log.InfoContext(ctx, "done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
 		}
 		if did && s.Action == Verify {
 			c.publish(c.memory.Plan()) // what is known to be dead is not handed out until the pass is over

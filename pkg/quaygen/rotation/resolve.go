@@ -274,7 +274,7 @@ func (o *organization) audit(ctx context.Context, client *quay.Client, l Listing
 	o.audited = o.syncs
 	roles, err := o.resolver.roles(ctx, client, oldest.Robot, oldest.Grants)
 	if err != nil {
-		o.log.Warn("roles could not be read back", "robot", oldest.Robot.Username(), "error", err)
+		o.log.WarnContext(ctx, "roles could not be read back", "robot", oldest.Robot.Username(), "error", err)
 		return false
 	}
 	of.memory.RolesRead(oldest.Number, roles)
