@@ -99,7 +99,7 @@ func (p *process) present(base string, certificate *tls.Certificate, token strin
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	return p.fetchAs(client, base+"/v1/pullsecrets/puller?namespace=prod-a", token, certificate != nil || token != "")
+	return p.fetchAs(client, base+"/v1/pullsecrets/puller?namespace=prod-a", token, certificate != nil || token != "", nil)
 }
 
 func TestAClientIsKnownByItsCertificate(t *testing.T) {

@@ -253,28 +253,37 @@ func (p *process) ask(token string) (status int, body string) {
 
 func (p *process) askOver(base, token string) (status int, body, certificate string) {
 	p.t.Helper()
+	return p.askWith(base+"/v1/pullsecrets/puller?namespace=prod-a", token, nil)
+}
+
+// askWith asks over a connection of its own, with more headers.
+func (p *process) askWith(target, token string, header http.Header) (status int, body, certificate string) {
+	p.t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(p.read("tls.crt")))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, VerifyConnection: func(s tls.ConnectionState) error {
 		certificate = s.PeerCertificates[0].Subject.CommonName
 		return nil
 	}}, DisableKeepAlives: true}
-	status, body = p.fetch(&http.Client{Timeout: patience, Transport: transport}, base+"/v1/pullsecrets/puller?namespace=prod-a", token)
+	status, body = p.fetchAs(&http.Client{Timeout: patience, Transport: transport}, target, token, token != "", header)
 	return status, body, certificate
 }
 
 // fetch asks with a token, or without one, as somebody who may have no credential then. It returns status 0 where there was no answer.
 func (p *process) fetch(client *http.Client, target, token string) (status int, body string) {
 	p.t.Helper()
-	return p.fetchAs(client, target, token, token != "")
+	return p.fetchAs(client, target, token, token != "", nil)
 }
 
 // fetchAs is fetch for somebody who may have a credential, or not, whatever the token.
-func (p *process) fetchAs(client *http.Client, target, token string, entitled bool) (status int, body string) {
+func (p *process) fetchAs(client *http.Client, target, token string, entitled bool, header http.Header) (status int, body string) {
 	p.t.Helper()
 	r, err := http.NewRequestWithContext(context.WithoutCancel(p.t.Context()), http.MethodGet, target, nil)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	for key, values := range header {
+		r.Header[key] = values
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
