@@ -187,10 +187,10 @@ func (c *chain) work() {
 	}
 }
 
-// tell answers the orders that are done.
-func (c *chain) tell() {
+// tell answers the orders that are done, in the pass with this span.
+func (c *chain) tell(traced *trace.SpanContext) {
 	for _, ord := range c.done {
-		ord.traced = c.organization.traced
+		ord.traced = traced
 		ord.result <- ord.err
 	}
 	c.done = nil

@@ -385,7 +385,7 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 		plans[i] = c.memory.Plan()
 		c.drop(plans[i])
 		c.publish(plans[i])
-		c.tell()
+		c.tell(o.traced)
 	}
 	health := o.healthNow()
 	health.At, health.Awaited = listing.Sent, o.stillAwaited(chains, plans)

@@ -137,7 +137,7 @@ func (r *replica) decide() {
 		}
 	}
 	r.publish()
-	r.chain.tell()
+	r.chain.tell(nil)
 }
 
 // failList is what a replica does when a list fails.
