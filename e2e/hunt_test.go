@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/secret/secrettest"
 )
 
 // known collects what no process may ever write into its log, over all stories.
@@ -48,6 +49,9 @@ func (c *credentials) fingerprint(what, fingerprint string) {
 // tokenShape finds whatever could be a robot's token: 64 capitals and digits.
 var tokenShape = regexp.MustCompile(`[A-Z0-9]{40,}`)
 
+// base64Shape finds what could hold such a token in base64.
+var base64Shape = regexp.MustCompile(`[A-Za-z0-9+/]{54,}`)
+
 // hunt reads every log below dir, of all parts and all stories.
 func (c *credentials) hunt(dir string) error {
 	c.Lock()
@@ -69,20 +73,23 @@ func (c *credentials) hunt(dir string) error {
 	return errors.Join(append(found, err)...)
 }
 
-// in returns what of the credentials is in a text, as it is or in a usual disguise.
+// in returns what of the credentials is in a text, in whatever form. Those that no story has seen are found as they are,
+// or as what is in something in base64.
 func (c *credentials) in(text string) []string {
 	var found []string
 	for value, what := range c.values {
-		for _, form := range []string{
-			value, base64.StdEncoding.EncodeToString([]byte(value)), url.QueryEscape(value),
-		} {
-			if strings.Contains(text, form) {
-				found = append(found, what)
-				break
-			}
+		if secrettest.Reveals(text, value) {
+			found = append(found, what)
 		}
 	}
-	for _, candidate := range tokenShape.FindAllString(text, -1) {
+	plain := []string{text}
+	for _, encoded := range base64Shape.FindAllString(text, -1) {
+		decoded, err := base64.RawStdEncoding.DecodeString(encoded[:len(encoded)-len(encoded)%4])
+		if err == nil {
+			plain = append(plain, string(decoded))
+		}
+	}
+	for _, candidate := range tokenShape.FindAllString(strings.Join(plain, "\n"), -1) {
 		sum := sha256.Sum256([]byte(candidate))
 		if what, ok := c.fingerprints[hex.EncodeToString(sum[:])[:12]]; ok {
 			found = append(found, what)
@@ -105,6 +112,9 @@ func TestTheHuntFindsWhatItIsFor(t *testing.T) {
 		{"Authorization: Bearer some/bearer token", 1},
 		{"token=some%2Fbearer+token", 1},
 		{base64.StdEncoding.EncodeToString([]byte("some/bearer token")), 1},
+		{"Basic " + base64.StdEncoding.EncodeToString([]byte("user:some/bearer token")), 1},
+		{"Basic " + base64.StdEncoding.EncodeToString([]byte("myorg+k8s_puller_g1:"+token)), 1},
+		{base64.StdEncoding.EncodeToString([]byte(`{"password":"` + token + `"}`)), 1},
 		{`{"token":"` + token + `"}`, 1},
 		{`{"token":"` + strings.Repeat("B2", 32) + `"}`, 0},
 	} {

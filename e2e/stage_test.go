@@ -137,6 +137,9 @@ func (s *stage) configure(changes string) {
 	config["server"] = map[string]any{
 		"http": anyPort, "grpc": anyPort, "admin": anyPort, "tls": map[string]any{"certFile": s.pair[0], "keyFile": s.pair[1]},
 	}
+	if config["audit"] == nil {
+		config["audit"] = map[string]any{"stdout": true} // for the hunt
+	}
 	content, err := json.MarshalIndent(config, "", "  ") // JSON is YAML
 	check(s.t, err)
 	// Nobody may ever read half of it.

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
+	"github.com/quaygen/quaygen/pkg/quaygen/secret/secrettest"
 )
 
 // An utterance is what somebody was told who may have no credential.
@@ -63,7 +63,7 @@ func (p *process) leaks() (where []string) {
 	secrets := append(p.quay.Tokens(), p.words...)
 	for _, u := range everything {
 		for _, secret := range secrets {
-			if quaytest.Reveals(u.text, secret) {
+			if secrettest.Reveals(u.text, secret) {
 				where = append(where, u.where)
 				break
 			}

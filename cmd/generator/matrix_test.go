@@ -29,6 +29,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
+	"github.com/quaygen/quaygen/pkg/quaygen/secret/secrettest"
 )
 
 const matrixConfig = `apiVersion: quaygen.dev/v1alpha1
@@ -303,7 +304,7 @@ func (m *matrix) hunt(secrets []string) {
 	}
 	said := m.said.String()
 	for _, secret := range secrets {
-		if quaytest.Reveals(said, secret) {
+		if secrettest.Reveals(said, secret) {
 			m.t.Error("the log, the audit trail or a refusal holds a token")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
+	"github.com/quaygen/quaygen/pkg/quaygen/secret/secrettest"
 )
 
 const (
@@ -35,6 +37,7 @@ type world struct {
 	quay     *quaytest.Server
 	handler  http.Handler
 	log      *logBuffer
+	refusals logBuffer // what callers were told that got no credential
 	registry *prometheus.Registry
 	engine   *rotation.Engine
 	service  *quaygen.Service
@@ -59,6 +62,7 @@ func newIdleWorld(t testing.TB) *world {
 		log:      &logBuffer{},
 		registry: prometheus.NewRegistry(),
 	}
+	t.Cleanup(func() { w.hunt(t) }) // when all else has ended
 	w.quay.AddUser("admin")
 	w.quay.AddOrganization("myorg", "admin")
 	w.quay.AddRepository("myorg", "app")
@@ -146,7 +150,28 @@ func (w *world) do(method, target, token string) *httptest.ResponseRecorder {
 	}
 	recorder := httptest.NewRecorder()
 	w.handler.ServeHTTP(recorder, r)
+	if recorder.Code != http.StatusOK {
+		fmt.Fprintln(&w.refusals, recorder.Header(), recorder.Body)
+	}
 	return recorder
+}
+
+// hunt looks for tokens where none may be.
+func (w *world) hunt(t testing.TB) {
+	t.Helper()
+	said := w.log.String() + w.refusals.String()
+	families, err := w.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		said += family.String()
+	}
+	for _, token := range append(w.quay.Tokens(), esoToken, teamToken, allToken) {
+		if secrettest.Reveals(said, token) {
+			t.Error("the log, a metric or a refusal holds a token")
+		}
+	}
 }
 
 const target = "/v1/pullsecrets/puller?namespace=prod-shop"

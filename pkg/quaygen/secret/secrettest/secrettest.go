@@ -1,4 +1,5 @@
-package quaytest
+// Package secrettest looks for secrets where none may be. It is for tests.
+package secrettest
 
 import (
 	"encoding/base64"

@@ -1,4 +1,4 @@
-package quaytest_test
+package secrettest_test
 
 import (
 	"encoding/base64"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
+	"github.com/quaygen/quaygen/pkg/quaygen/secret/secrettest"
 )
 
 func TestASecretIsRevealedInWhateverFormItIsWritten(t *testing.T) {
@@ -27,18 +27,18 @@ func TestASecretIsRevealedInWhateverFormItIsWritten(t *testing.T) {
 		}
 	}
 	for what, text := range texts {
-		if !quaytest.Reveals(text, secret) {
+		if !secrettest.Reveals(text, secret) {
 			t.Errorf("%s: not found in %s", what, text)
 		}
 	}
 	for what, text := range map[string]string{
 		"nothing": "", "another": strings.ToLower(secret), "another in base64": std.EncodeToString([]byte("u:ABCDEF+0123/456788=ghij")), "half of it": secret[:12],
 	} {
-		if quaytest.Reveals(text, secret) {
+		if secrettest.Reveals(text, secret) {
 			t.Errorf("%s: found in %q", what, text)
 		}
 	}
-	if quaytest.Reveals("anything", "") {
+	if secrettest.Reveals("anything", "") {
 		t.Error("no secret is in everything")
 	}
 }
