@@ -13,7 +13,7 @@ import (
 // failed remembers an error that a caller was told, with its details.
 func (w *world) failed(err error) {
 	if err != nil {
-		fmt.Fprintln(&w.errors, err, status.Convert(err).Proto())
+		_, _ = fmt.Fprintln(&w.errors, err, status.Convert(err).Proto()) // into memory
 	}
 }
 
