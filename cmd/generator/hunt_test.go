@@ -168,7 +168,7 @@ func plants(p *process) map[string]func(text string) (remove func()) {
 				fmt.Fprint(w, text)
 			}))
 			defer server.Close()
-			p.fetchAs(server.Client(), server.URL+"/v1/pullsecrets/puller", "a token", true)
+			p.fetchAs(server.Client(), server.URL+"/v1/pullsecrets/puller", "a token", true, nil)
 			return forget
 		}
 	}

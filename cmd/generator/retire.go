@@ -13,7 +13,7 @@ import (
 
 func newRetire(root *rootOptions) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "retire NAME GENERATION | retire --all --config FILE",
+		Use:   "retire NAME GENERATION | retire [NAME] --all --config FILE",
 		Short: "Have a running server end a superseded generation, and every older one, now; or, with --all, uninstall",
 		Long: `Have a running server end a superseded generation, and every older one, now instead of after its drain. It returns when
 they are gone. The generation that is served is never retired this way: rotate --revoke ends it.
@@ -24,7 +24,8 @@ environment variable.
 With --all it ends the installation instead: every robot that carries the marker of the configuration's instance is
 deleted, in each organization that the configuration names, also the one that is served. No server is asked, and none may
 run: it would make new robots. What has no marker, or another instance's, stays and is listed. On a terminal it asks;
-elsewhere it wants --yes, and --dry-run shows what it would do. Repeated, it goes on with what is left.`,
+elsewhere it wants --yes, and --dry-run shows what it would do. Repeated, it goes on with what is left. With NAME it is about
+that robot alone, with all its generations and namespaces.`,
 	}
 	where, out, everything := remoteFlags(c), outputFlags(c), uninstallFlags(c)
 	c.Args = everything.args
@@ -41,7 +42,7 @@ elsewhere it wants --yes, and --dry-run shows what it would do. Repeated, it goe
 				ctx, cancel = context.WithTimeout(ctx, o.timeout)
 				defer cancel()
 			}
-			return everything.run(ctx, c, out.screen(c.OutOrStdout(), root.now), out.form)
+			return everything.run(ctx, c, out.screen(c.OutOrStdout(), root.now), out.form, args)
 		}
 		generation, err := strconv.ParseInt(args[1], 10, 64)
 		if err != nil || generation < 0 {

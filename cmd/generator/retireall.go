@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
@@ -26,7 +28,7 @@ type uninstall struct {
 
 func uninstallFlags(c *cobra.Command) *uninstall {
 	u := &uninstall{}
-	c.Flags().BoolVar(&u.all, "all", false, "delete every robot of this installation, straight in Quay: to uninstall it")
+	c.Flags().BoolVar(&u.all, "all", false, "delete every robot of this installation, or of NAME, straight in Quay: to uninstall it")
 	c.Flags().StringVar(&u.config, "config", "", "with --all: configuration file, which says where, and as which instance (required)")
 	c.Flags().BoolVar(&u.yes, "yes", false, "with --all: do not ask")
 	c.Flags().BoolVar(&u.dryRun, "dry-run", false, "with --all: show what would be deleted, and delete nothing")
@@ -38,8 +40,8 @@ func (u *uninstall) args(c *cobra.Command, args []string) error {
 	if !u.all {
 		return cobra.ExactArgs(2)(c, args)
 	}
-	if len(args) > 0 {
-		return fmt.Errorf("--all is for every robot, and %q names one: retire NAME GENERATION is for a running server", args[0])
+	if len(args) > 1 {
+		return fmt.Errorf("--all is for every generation, and %q names one: retire NAME GENERATION is for a running server", args[1])
 	}
 	return nil
 }
@@ -91,7 +93,8 @@ type stayingRobot struct {
 	Why      string `json:"why"`
 }
 
-func (u *uninstall) run(ctx context.Context, c *cobra.Command, s *screen, form string) error {
+// run ends all there is of the installation, or of one configured robot, if a name is given.
+func (u *uninstall) run(ctx context.Context, c *cobra.Command, s *screen, form string, names []string) error {
 	cfg, err := config.Options{SkipFiles: true}.Load(u.config)
 	if err != nil {
 		return err
@@ -100,7 +103,14 @@ func (u *uninstall) run(ctx context.Context, c *cobra.Command, s *screen, form s
 	if err != nil {
 		return err
 	}
-	stock, err := rotation.TakeStock(ctx, robots)
+	only := ""
+	if len(names) > 0 {
+		only = names[0]
+		if robots = slices.DeleteFunc(robots, func(a rotation.Assignment) bool { return a.Spec.Name != only }); len(robots) == 0 {
+			return &quaygen.Error{Kind: quaygen.KindUnknown, Detail: fmt.Sprintf("%s has no robot %q", u.config, only)}
+		}
+	}
+	stock, err := rotation.TakeStock(ctx, robots, only)
 	if err != nil {
 		return fmt.Errorf("nothing was deleted: %w", err)
 	}

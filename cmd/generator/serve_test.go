@@ -71,8 +71,13 @@ type process struct {
 
 func newProcess(t *testing.T) *process {
 	t.Helper()
+	return newProcessWith(t, quaytest.Options{})
+}
+
+func newProcessWith(t *testing.T, options quaytest.Options) *process {
+	t.Helper()
 	p := &process{t: t, dir: t.TempDir(), exit: make(chan int, 1), heard: make(chan struct{}), given: map[string]bool{}}
-	p.quay = quaytest.New(quaytest.Options{})
+	p.quay = quaytest.New(options)
 	p.quay.AddUser("admin")
 	p.quay.AddOrganization("myorg", "admin")
 	p.quay.AddRepository("myorg", "app")

@@ -21,6 +21,7 @@ type Belongings struct {
 	Stays    []Staying   // of a configured robot's name, or with another installation's marker
 	Others   int         // that have nothing to do with any of this
 
+	only   string // the configured robot that it is about; empty: all
 	specs  []Spec // at least one
 	client *quay.Client
 	sent   time.Time // local time of the list
@@ -42,14 +43,15 @@ type Staying struct {
 	Why   string
 }
 
-// TakeStock lists each organization of the assignments once, and touches nothing.
-func TakeStock(ctx context.Context, assignments []Assignment) ([]*Belongings, error) {
+// TakeStock lists each organization of the assignments once, and touches nothing. With the name of a configured robot it is about
+// that one, and all others count as such.
+func TakeStock(ctx context.Context, assignments []Assignment, only string) ([]*Belongings, error) {
 	all := map[organizationKey]*Belongings{}
 	var out []*Belongings
 	for _, a := range assignments {
 		key := organizationKey{a.Registry, a.Spec.Base.Owner()}
 		if all[key] == nil {
-			all[key] = &Belongings{Registry: key.registry, Owner: key.owner, client: a.Client}
+			all[key] = &Belongings{Registry: key.registry, Owner: key.owner, client: a.Client, only: only}
 			out = append(out, all[key])
 		}
 		all[key].specs = append(all[key].specs, a.Spec)
@@ -108,7 +110,7 @@ func (b *Belongings) sort(info quay.RobotInfo) {
 	name := b.named(info.Robot)
 	m, marked := parseMarker(info.Description)
 	switch {
-	case !marked && name == "":
+	case (!marked || b.only != "") && name == "":
 		b.Others++
 	case !marked:
 		stays("it does not carry quaygen's marker")
