@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 // BenchmarkColdStart measures how long a process needs from its first list to answering for every robot, and what it holds
 // then, when all robots exist already.
 func BenchmarkColdStart(b *testing.B) {
-	for _, n := range []int{100, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmarkColdStart(b, n) })
+	for _, n := range []int{100, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("%s/%d", Shared, n), func(b *testing.B) { benchmarkColdStart(b, Shared, n) })
 	}
+	b.Run(fmt.Sprintf("%s/%d", PerNamespace, 1_000), func(b *testing.B) { benchmarkColdStart(b, PerNamespace, 1_000) })
 }
 
-func benchmarkColdStart(b *testing.B, n int) {
+func benchmarkColdStart(b *testing.B, scope Scope, n int) {
 	server := quaytest.New(quaytest.Options{})
 	server.AddUser("admin")
 	server.AddOrganization("myorg", "admin")
@@ -40,15 +42,16 @@ func benchmarkColdStart(b *testing.B, n int) {
 		b.Fatal(err)
 	}
 	var robots []Assignment
+	var refs []Ref
 	for i := range n {
-		base, err := quay.NewRobot(owner, fmt.Sprintf("puller%05d", i))
+		base, err := quay.NewRobot(owner, fmt.Sprintf("puller_%05d", i))
 		if err != nil {
 			b.Fatal(err)
 		}
 		spec := Spec{
 			Name: base.Short(), Instance: "bench", Base: base, Strategy: Overlap,
 			Every: 720 * time.Hour, Overlap: 24 * time.Hour, Quiet: 2 * time.Hour, Max: 168 * time.Hour, MaxRefresh: time.Hour,
-			Sync: 30 * time.Second, Safety: DefaultSafety(),
+			Sync: 30 * time.Second, Idle: 720 * time.Hour, Scope: scope, Safety: DefaultSafety(),
 			Permissions: Permissions{Repositories: []RepositoryGrant{{Pattern: "app", Role: quay.RoleRead}}},
 		}
 		generation, err := base.Generation(1000)
@@ -58,7 +61,14 @@ func benchmarkColdStart(b *testing.B, n int) {
 		mark := marker{Instance: "bench", Robot: base.Short(), Generation: 1000, Timing: spec.timing()}
 		token := server.AddRobot("myorg", generation.Short(), mark.String())
 		server.Grant("myorg", "app", generation.Short(), "read")
-		robots = append(robots, Assignment{Spec: spec, Registry: "quay", Client: client})
+		if scope == PerNamespace { // one robot of the configuration, whose namespaces these are
+			spec.Name, spec.Base = "puller", mustRobot("myorg", "puller")
+			refs = append(refs, Ref{Name: "puller", Namespace: strings.TrimPrefix(base.Short(), "puller_")})
+			robots = []Assignment{{Spec: spec, Registry: "quay", Client: client}}
+		} else {
+			refs = append(refs, Ref{Name: spec.Name})
+			robots = append(robots, Assignment{Spec: spec, Registry: "quay", Client: client})
+		}
 		login(b, client, generation, token)
 	}
 	before := heapHeld()
@@ -69,8 +79,8 @@ func benchmarkColdStart(b *testing.B, n int) {
 		ctx, cancel := context.WithCancel(b.Context())
 		done := make(chan error, 1)
 		go func() { done <- e.Run(ctx) }()
-		for _, a := range robots {
-			if _, err := e.Await(ctx, Ref{Name: a.Spec.Name}); err != nil {
+		for _, ref := range refs {
+			if _, err := e.Await(ctx, ref); err != nil {
 				b.Fatal(err)
 			}
 		}
