@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
 // checks says what is in order, from memory.
@@ -58,17 +59,7 @@ func (s *server) organizations() []httpapi.Check {
 	well := true
 	checks := make([]httpapi.Check, 0, len(health))
 	for _, h := range health {
-		c := httpapi.Check{Name: "quay/" + h.Registry + "/" + h.Owner.Name()}
-		switch {
-		case h.Awaited > 0:
-			c.Err = fmt.Errorf("%d robots in use are still being read", h.Awaited)
-		case h.Err == nil:
-			c.Note = "listed " + time.Since(h.At).Round(time.Second).String() + " ago"
-		case h.Serving > 0:
-			c.Note = fmt.Sprintf("%d robots are answered from memory: %s", h.Serving, firstLine(h.Err))
-		default:
-			c.Err = h.Err
-		}
+		c := organizationCheck(h)
 		if c.Err != nil && s.wasReady.Load() && serving > 0 {
 			c.Note, c.Err = "not all of it can be answered: "+firstLine(c.Err), nil
 		}
@@ -85,6 +76,23 @@ func (s *server) organizations() []httpapi.Check {
 		s.wasReady.Store(true)
 	}
 	return checks
+}
+
+func organizationCheck(h rotation.Health) httpapi.Check {
+	c := httpapi.Check{Name: "quay/" + h.Registry + "/" + h.Owner.Name()}
+	switch {
+	case h.At.IsZero(): // or the first robots to be served, of a list that is still being worked through, would do
+		c.Err = h.Err
+	case h.Awaited > 0:
+		c.Err = fmt.Errorf("%d robots in use are still being read", h.Awaited)
+	case h.Err == nil:
+		c.Note = "listed " + time.Since(h.At).Round(time.Second).String() + " ago"
+	case h.Serving > 0:
+		c.Note = fmt.Sprintf("%d robots are answered from memory: %s", h.Serving, firstLine(h.Err))
+	default:
+		c.Err = h.Err
+	}
+	return c
 }
 
 func firstLine(err error) string {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay/quaytest"
+	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
 )
 
 // Every replica reads the same configuration: what made each of them unready would end the service.
@@ -35,6 +37,27 @@ func TestAnOrganizationThatComesWithAReloadAndDoesNotExistTakesNoOtherOut(t *tes
 		status, body := q.admin("/readyz?verbose")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "[-]quay/quay/myorgg failed") && strings.Contains(body, "[+]quay/quay/myorg ok")
 	})
+}
+
+func TestAnOrganizationIsInOrderWhenItsFirstListIsWorkedThroughAndAfterwardsAsLongAsItAnswers(t *testing.T) {
+	wrong, at := errors.New("wrong"), time.Now()
+	for _, tt := range []struct {
+		health rotation.Health
+		ok     bool
+	}{
+		{rotation.Health{Err: wrong}, false},
+		{rotation.Health{Err: wrong, Serving: 793}, false}, // of 1000 that the first list has
+		{rotation.Health{At: at, Awaited: 1, Serving: 999}, false},
+		{rotation.Health{At: at, Err: wrong, Awaited: 1, Serving: 999}, false},
+		{rotation.Health{At: at, Serving: 1000}, true},
+		{rotation.Health{At: at}, true}, // there is nothing yet
+		{rotation.Health{At: at, Err: wrong, Serving: 1}, true},
+		{rotation.Health{At: at, Err: wrong}, false},
+	} {
+		if c := organizationCheck(tt.health); (c.Err == nil) != tt.ok {
+			t.Errorf("%+v: %v", tt.health, c.Err)
+		}
+	}
 }
 
 func TestAReplicaIsReadyOnlyWhenItAnswersForWhatIsInUse(t *testing.T) {

@@ -57,8 +57,8 @@ const (
 
 // old reports whether a connection has to end.
 func old(r *http.Request) bool {
-	since, known := r.Context().Value(connectedKey{}).(time.Time)
-	return known && time.Since(since) >= maxAge
+	c, known := r.Context().Value(connKey{}).(*conn)
+	return known && time.Since(c.since) >= maxAge
 }
 
 type handler struct{ Config }

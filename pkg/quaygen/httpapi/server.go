@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,11 +23,14 @@ type Server struct {
 	heard    chan struct{}         // closed and replaced when one of them asks, or goes
 }
 
-// What a request's context says of its connection: which it is, and since when there is it.
-type (
-	connKey      struct{}
-	connectedKey struct{}
-)
+type connKey struct{}
+
+// conn is what a request's context knows of its connection.
+type conn struct {
+	net.Conn
+	since time.Time
+	asked atomic.Bool // a request has begun; the requests after the first need no lock
+}
 
 // NewServer wraps a handler with limits on time and size. The caller listens.
 func NewServer(handler http.Handler, log *slog.Logger) *Server {
@@ -44,7 +48,7 @@ func NewServer(handler http.Handler, log *slog.Logger) *Server {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.silent[c] = struct{}{}
-			return context.WithValue(context.WithValue(ctx, connKey{}, c), connectedKey{}, time.Now())
+			return context.WithValue(ctx, connKey{}, &conn{Conn: c, since: time.Now()})
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateClosed {
@@ -58,8 +62,8 @@ func NewServer(handler http.Handler, log *slog.Logger) *Server {
 // hearing notes that a request on a connection has begun: from here on, it is waited for.
 func (s *Server) hearing(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-			s.hear(c)
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok && !c.asked.Swap(true) {
+			s.hear(c.Conn)
 		}
 		handler.ServeHTTP(w, r)
 	})
