@@ -1,15 +1,22 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
 )
 
 // A certificate authority that was removed must not leave connections open for ever that it let in.
@@ -100,4 +107,75 @@ func TestAnHTTP2ConnectionWhoseOtherEndDoesNotReadIsClosed(t *testing.T) {
 			t.Errorf("after a minute a ping is taken, or not even refused: %v", err)
 		}
 	})
+}
+
+// remembered is a connection of which a test learns when nobody can reach it any more.
+type remembered struct{ net.Conn }
+
+// keeping is a listener that does something with each connection before it hands it out.
+type keeping struct {
+	net.Listener
+	remember func(*remembered)
+}
+
+func (k *keeping) Accept() (net.Conn, error) {
+	c, err := k.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	r := &remembered{Conn: c}
+	k.remember(r)
+	return r, nil
+}
+
+// Whoever asks and hangs up, again and again, would fill the memory otherwise: with 50 KiB for half a minute each time.
+func TestNothingOfAnHTTP2ConnectionThatBreaksUnderARequestStaysInMemory(t *testing.T) {
+	config, roots := loopbackTLS(t)
+	begun, forgotten := make(chan struct{}), make(chan struct{})
+	server := httpapi.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done() // the connection is gone
+	}), slog.New(slog.DiscardHandler))
+	server.TLSConfig = config
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := &keeping{plain, func(r *remembered) { runtime.AddCleanup(r, func(done chan struct{}) { close(done) }, forgotten) }}
+	go func() { _ = server.Serve(tls.NewListener(listener, config)) }() // ends below
+	defer server.Close()
+	c, f, _ := rawHTTP2(t, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}, func() net.Conn {
+		c, err := net.Dial("tcp", plain.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	})
+	if err := f.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":path", Value: "/"}, {Name: ":authority", Value: "x"}} {
+		if err := encoder.WriteField(field); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	_ = c.Close()
+	deadline, again := time.After(15*time.Second), time.NewTicker(20*time.Millisecond)
+	defer again.Stop()
+	for {
+		runtime.GC()
+		select {
+		case <-forgotten:
+			return
+		case <-again.C:
+		case <-deadline:
+			t.Fatal("it is still there after 15 s")
+		}
+	}
 }

@@ -35,12 +35,13 @@ type conn struct {
 // NewServer wraps a handler with limits on time and size. The caller listens.
 func NewServer(handler http.Handler, log *slog.Logger) *Server {
 	s := &Server{silent: map[net.Conn]struct{}{}, heard: make(chan struct{})}
+	idle := newIdle()
 	s.Server = &http.Server{
 		Handler:           http.MaxBytesHandler(s.hearing(handler), maxBodyBytes),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       -1, // see idle
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrameBytes, WriteByteTimeout: writeStalled},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // ESO's store validation connects and hangs up
@@ -51,6 +52,7 @@ func NewServer(handler http.Handler, log *slog.Logger) *Server {
 			return context.WithValue(ctx, connKey{}, &conn{Conn: c, since: time.Now()})
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
+			idle.state(c, state)
 			if state == http.StateClosed {
 				s.hear(c)
 			}
