@@ -46,7 +46,8 @@ const (
 	ping, pingTimeout = 5 * time.Minute, time.Minute
 	maxRequestBytes   = 64 << 10
 	maxHeaderBytes    = 16 << 10
-	maxStreams        = 100 // at once, on one connection
+	maxStreams        = 100     // at once, on one connection
+	readBuffer        = 8 << 10 // requests are small, and each connection has one also while it does nothing
 )
 
 // Server answers calls until it is shut down. Make one with [New].
@@ -80,6 +81,7 @@ func New(config Config) *Server {
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),
 	)
