@@ -13,5 +13,5 @@ func openFiles() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || uint64(limit.Cur) > math.MaxInt32 { //nolint:unconvert // it is signed on some systems
 		return math.MaxInt32
 	}
-	return int(limit.Cur) //nolint:gosec // it fits: see above
+	return int(limit.Cur)
 }

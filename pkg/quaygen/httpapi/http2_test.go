@@ -143,7 +143,7 @@ func TestNothingOfAnHTTP2ConnectionThatBreaksUnderARequestStaysInMemory(t *testi
 	}
 	listener := &keeping{plain, func(r *remembered) { runtime.AddCleanup(r, func(done chan struct{}) { close(done) }, forgotten) }}
 	go func() { _ = server.Serve(tls.NewListener(listener, config)) }() // ends below
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	c, f, _ := rawHTTP2(t, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}, func() net.Conn {
 		c, err := net.Dial("tcp", plain.Addr().String())
 		if err != nil {
