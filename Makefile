@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build generate generate-check vet lint vuln unit race race-if-possible fuzz test model bench demo chaos e2e tidy-check clean
+.PHONY: help build generate generate-check vet lint vuln unit race race-if-possible fuzz test model bench demo chaos flood e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -95,6 +95,10 @@ CHAOS_SEED ?= 1
 chaos: ## a thousand rotations under faults and kills, beside what others do; writes its table into docs/rotation.md: half an hour
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 	bin/quaychaos --bin bin --seed $(CHAOS_SEED) --update docs/rotation.md
+
+flood: ## slow, idle, oversized, malformed and guessing callers, and what valid ones get meanwhile; writes its table into docs/security.md: half an hour
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	bin/quayflood --bin bin --update docs/security.md
 
 e2e: ## real kube-apiserver, etcd and ESO as processes; builds them first
 	cd e2e && $(GO) test -count=1 -timeout 55m -v ./...
