@@ -288,6 +288,9 @@ func (p *planner) create() {
 	case p.pending(top, pub):
 		return // one unpublished generation ahead at most
 	case p.awaited():
+		if pub != nil && pub.present {
+			p.Next = p.due(pub) // also while creations fail one after the other
+		}
 		p.wait("generation %d may exist although no list shows it; nothing is created before %s", p.claimed, clock(p.claimAt.Add(p.spec.Safety.Settle)))
 		return
 	case p.revoke != nil && (pub == nil || pub.Number <= p.revoke.through):
