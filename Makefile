@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build generate generate-check vet lint vuln unit race race-if-possible fuzz test model bench demo chaos flood e2e tidy-check clean
+.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update unit race race-if-possible fuzz test model bench demo chaos flood e2e tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -57,6 +57,16 @@ vuln: ## govulncheck on all that is built; fails also where its database cannot 
 	  *) echo "NOT CHECKED: govulncheck failed, for want of its database $(VULN_DB) if it says so above; set VULN_DB to a mirror" >&2 ;; \
 	  esac; exit $$code; }
 
+# A module of its own: it needs Prometheus' parser, engine and templates.
+alerts-test: ## alerts and dashboard: each alert fires when it must and is silent when it must, and what is asked for is shown
+	cd e2e/alerts && $(GO) vet ./... && $(GO) test -count=1 -skip '^TestEveryAlertFiresOnTheRunningServiceAndOnlyThen$$' ./...
+
+alerts-provoke: ## every alert on the running service, by faults of the Quay in memory: five minutes
+	cd e2e/alerts && $(GO) test -count=1 -timeout 30m -parallel 7 -run '^TestEveryAlertFiresOnTheRunningServiceAndOnlyThen$$' -v ./...
+
+alerts-update: ## the copies of alerts and dashboard in manifests/components/monitoring
+	cd e2e/alerts && $(GO) test -count=1 -run '^TestTheComponentHasTheRulesAndTheDashboardOfTheChart$$' . -update
+
 unit: ## unit tests, in random order, never from the cache
 	$(GO) test -count=1 -shuffle=on -timeout 20m $(UNIT)
 
@@ -77,7 +87,7 @@ fuzz: ## each fuzz target for FUZZ_RUNS inputs
 	  done; \
 	done
 
-test: lint generate-check vet unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
+test: lint generate-check vet alerts-test unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
 
 model: ## every interleaving of two replicas within the scenarios' bounds, without the bound on states that `make unit` has
 	$(GO) test -count=1 -timeout 3h -run '^TestNoInterleavingBreaksAnInvariant$$' -v ./pkg/quaygen/rotation -model.states 0 -model.depth $(MODEL_DEPTH)
@@ -109,6 +119,7 @@ tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	cd tools && $(GO) mod tidy -diff
 	cd tools/proto && $(GO) mod tidy -diff
 	cd tools/vuln && $(GO) mod tidy -diff
+	cd e2e/alerts && $(GO) mod tidy -diff
 
 clean: ## remove what was built
 	rm -rf bin .cache
