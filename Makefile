@@ -19,7 +19,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update unit race race-if-possible fuzz test model bench demo chaos flood e2e tidy-check clean
+.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update unit race race-if-possible fuzz test model bench demo chaos flood e2e image image-push tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -43,9 +43,11 @@ generate-check: ## .proto files are in form and break nobody, and the code besid
 
 vet: ## go vet
 	$(GO) vet ./...
+	cd tools/image && $(GO) vet ./...
 
 lint: ## golangci-lint, at the version of tools/go.mod
 	$(LINT) run ./...
+	cd tools/image && $(GO) tool -modfile=../go.mod golangci-lint run ./...
 
 # It needs the vulnerability database, so it is no part of `make test`. VULN_DB may be a mirror, also file:///path.
 VULN_DB ?= https://vuln.go.dev
@@ -69,6 +71,7 @@ alerts-update: ## the copies of alerts and dashboard in manifests/components/mon
 
 unit: ## unit tests, in random order, never from the cache
 	$(GO) test -count=1 -shuffle=on -timeout 20m $(UNIT)
+	cd tools/image && $(GO) test -count=1 -shuffle=on .
 
 race: ## unit tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=1 -shuffle=on -timeout 40m $(UNIT)
@@ -113,10 +116,20 @@ flood: ## slow, idle, oversized, malformed and guessing callers, and what valid 
 e2e: ## real kube-apiserver, etcd and ESO as processes; builds them first
 	cd e2e && $(GO) test -count=1 -timeout 55m -v ./...
 
+# The commit says what is in the image: tags are versions. IMAGE_OUT/image is an OCI layout, IMAGE_OUT/release what a release has beside it.
+IMAGE_OUT ?= bin
+
+image: ## the container image for amd64 and arm64, reproducibly and without a container engine, with bills of materials
+	cd tools/image && $(GO) run . build -source ../.. -out '$(abspath $(IMAGE_OUT))'
+
+image-push: ## what make image wrote, into the repository IMAGE, as docker is logged in there
+	cd tools/image && $(GO) run . push -from '$(abspath $(IMAGE_OUT))/image' -to '$(IMAGE)'
+
 tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd tools/image && $(GO) mod tidy -diff
 	cd tools/proto && $(GO) mod tidy -diff
 	cd tools/vuln && $(GO) mod tidy -diff
 	cd e2e/alerts && $(GO) mod tidy -diff
