@@ -7,6 +7,7 @@ SHELL := /bin/bash
 GO ?= go
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
 VULN := $(GO) tool -modfile=tools/vuln/go.mod govulncheck
+ACTIONLINT := $(GO) tool -modfile=tools/actionlint/go.mod actionlint
 # Run in proto/.
 BUF := $(GO) tool -modfile=../tools/proto/go.mod buf
 
@@ -19,7 +20,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update unit race race-if-possible fuzz test model bench demo chaos flood e2e image image-push tidy-check clean
+.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update unit race race-if-possible fuzz test model bench demo chaos flood e2e image image-push image-test tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -45,9 +46,10 @@ vet: ## go vet
 	$(GO) vet ./...
 	cd tools/image && $(GO) vet ./...
 
-lint: ## golangci-lint, at the version of tools/go.mod
+lint: ## golangci-lint, at the version of tools/go.mod, and actionlint for .github/workflows
 	$(LINT) run ./...
 	cd tools/image && $(GO) tool -modfile=../go.mod golangci-lint run ./...
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 # It needs the vulnerability database, so it is no part of `make test`. VULN_DB may be a mirror, also file:///path.
 VULN_DB ?= https://vuln.go.dev
@@ -125,10 +127,14 @@ image: ## the container image for amd64 and arm64, reproducibly and without a co
 image-push: ## what make image wrote, into the repository IMAGE, as docker is logged in there
 	cd tools/image && $(GO) run . push -from '$(abspath $(IMAGE_OUT))/image' -to '$(IMAGE)'
 
+image-test: ## the last commit's image: built twice and compared, then run as a container runs it
+	cd tools/image && $(GO) test -count=1 -timeout 30m -v ./imagetest
+
 tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd tools/actionlint && $(GO) mod tidy -diff
 	cd tools/image && $(GO) mod tidy -diff
 	cd tools/proto && $(GO) mod tidy -diff
 	cd tools/vuln && $(GO) mod tidy -diff
