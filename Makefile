@@ -128,7 +128,7 @@ image-push: ## what make image wrote, into the repository IMAGE, as docker is lo
 	cd tools/image && $(GO) run . push -from '$(abspath $(IMAGE_OUT))/image' -to '$(IMAGE)'
 
 image-test: ## the last commit's image: built twice and compared, then run as a container runs it
-	cd tools/image && $(GO) test -count=1 -timeout 30m -v ./imagetest
+	cd tools/image && $(GO) test -count=1 -timeout 45m -v ./imagetest
 
 tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod verify

@@ -24,6 +24,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
+// patience is for a machine that does a lot at the same time: no test waits that long otherwise.
+const patience = 3 * time.Minute
+
 // bearer is the token of the caller that plays ESO.
 const bearer = "0123456789abcdef0123"
 
@@ -68,7 +71,7 @@ func start(t *testing.T, cmd *exec.Cmd) *program {
 // until waits for a text that the program prints.
 func (p *program) until(t *testing.T, pattern string) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		p.mu.Lock()
@@ -80,7 +83,7 @@ func (p *program) until(t *testing.T, pattern string) []string {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("no %q in a minute:\n%s", pattern, p.output.String())
+			t.Fatalf("no %q in %s:\n%s", pattern, patience, p.output.String())
 		}
 	}
 }
@@ -205,7 +208,7 @@ func ready(t *testing.T, admin string) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(time.Minute)
+	limit := time.After(patience)
 	for {
 		status, body := get(t, admin+"/readyz?verbose", "")
 		if status == http.StatusOK {
@@ -214,7 +217,7 @@ func ready(t *testing.T, admin string) {
 		select {
 		case <-tick.C:
 		case <-limit:
-			t.Fatalf("not ready in a minute: %s", body)
+			t.Fatalf("not ready in %s: %s", patience, body)
 		}
 	}
 }
