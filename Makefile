@@ -20,7 +20,7 @@ FUZZ_RUNS ?= 10000x
 # How much more than its own bounds each scenario of the model tries; 0 takes minutes, 1 hours.
 MODEL_DEPTH ?= 0
 
-.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update unit race race-if-possible fuzz test model bench demo chaos flood e2e image image-push image-test tidy-check clean
+.PHONY: help build generate generate-check vet lint vuln alerts-test alerts-provoke alerts-update manifests-test manifests-update unit race race-if-possible fuzz test model bench demo chaos flood e2e image image-push image-test tidy-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -92,7 +92,14 @@ fuzz: ## each fuzz target for FUZZ_RUNS inputs
 	  done; \
 	done
 
-test: lint generate-check vet alerts-test unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
+# A module of its own below manifests/: Helm and kustomize are large, and nothing of them is linked into the product.
+manifests-test: ## the Helm chart and kustomize's base: schema, every two settings, golden files, no drift between them
+	cd manifests/tests && $(GO) vet ./... && $(GO) test -count=1 -shuffle=on -timeout 20m ./...
+
+manifests-update: ## write anew what manifests-test compares with; look at the difference before you commit it
+	cd manifests/tests && $(GO) test -count=1 . -update
+
+test: lint generate-check vet manifests-test alerts-test unit race-if-possible fuzz ## all of the above: what has to pass before a commit is shared
 
 model: ## every interleaving of two replicas within the scenarios' bounds, without the bound on states that `make unit` has
 	$(GO) test -count=1 -timeout 3h -run '^TestNoInterleavingBreaksAnInvariant$$' -v ./pkg/quaygen/rotation -model.states 0 -model.depth $(MODEL_DEPTH)
@@ -139,6 +146,7 @@ tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	cd tools/proto && $(GO) mod tidy -diff
 	cd tools/vuln && $(GO) mod tidy -diff
 	cd e2e/alerts && $(GO) mod tidy -diff
+	cd manifests/tests && $(GO) mod tidy -diff
 
 clean: ## remove what was built
 	rm -rf bin .cache
