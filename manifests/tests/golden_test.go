@@ -85,7 +85,7 @@ func manifest(r *chart.Rendered) string {
 
 func write(t *testing.T, file, content string) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644)); err != nil { //nolint:gosec // not secret
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(content), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -71,7 +71,7 @@ func TestTheSchemaOfValuesKnowsTheConfiguration(t *testing.T) {
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := errors.Join(encoder.Encode(schema), os.WriteFile(path, out.Bytes(), 0o644)); err != nil { //nolint:gosec // not secret
+	if err := errors.Join(encoder.Encode(schema), os.WriteFile(path, out.Bytes(), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -46,3 +46,37 @@ func Build(dir string) ([]Object, error) {
 	}
 	return Decode(manifest)
 }
+
+// Overlays builds the base alone, under the name "base", with each component, and with all of them, as "all".
+func Overlays() (map[string][]Object, error) {
+	components, err := Components()
+	if err != nil {
+		return nil, err
+	}
+	overlays := map[string][]string{"base": nil, "all": components}
+	for _, name := range components {
+		overlays[name] = []string{name}
+	}
+	out := map[string][]Object{}
+	for name, with := range overlays {
+		if out[name], err = Kustomize(with...); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Components are the names of the components that there are.
+func Components() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(Manifests(), "components"))
+	if err != nil {
+		return nil, fmt.Errorf("listing components: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
+}
