@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ func Kustomize(components ...string) (_ []Object, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making an overlay: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	overlay := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "quaygen", "resources": []string{"../base"}}
 	var paths []string
 	for _, name := range components {
@@ -76,6 +77,45 @@ func Components() ([]string, error) {
 	for _, e := range entries {
 		if e.IsDir() {
 			out = append(out, e.Name())
+		}
+	}
+	return out, nil
+}
+
+// Examples are the directories of examples that have values for the chart and a kustomization.yaml.
+func Examples() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(Manifests(), "examples", "*", "values.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("listing examples: %w", err)
+	}
+	var out []string
+	for _, file := range files {
+		out = append(out, filepath.Dir(file))
+	}
+	return out, nil
+}
+
+// Plain are the files of objects that are applied as they are: ESO's, and those of examples. The store of the preview of ESO is
+// not among them: no release has its kinds.
+func Plain() (map[string][]Object, error) {
+	out := map[string][]Object{}
+	for _, pattern := range []string{"eso/*.yaml", "eso-preview/c*.yaml", "examples/service-accounts/caller.yaml"} {
+		files, err := filepath.Glob(filepath.Join(Manifests(), filepath.FromSlash(pattern)))
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", pattern, err)
+		}
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				return nil, fmt.Errorf("reading what is shipped: %w", err)
+			}
+			name, err := filepath.Rel(Manifests(), file)
+			if err != nil {
+				return nil, fmt.Errorf("naming what is shipped: %w", err)
+			}
+			if out[name], err = Decode(content); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	return out, nil

@@ -1,7 +1,7 @@
 // Command render prints, as JSON, the objects that manifests/ makes, for those who have no library of Helm's.
 //
 //	render chart VALUES RELEASE NAMESPACE   the chart's objects with the values in a file
-//	render sets                             the matrix, the golden files' values, and kustomize's base with each component
+//	render sets                             the matrix, the golden files' values, kustomize's base with each component, and the examples
 package main
 
 import (
@@ -96,6 +96,39 @@ func sets() ([]Set, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(kustomized)) {
 		out = append(out, Set{"kustomize: " + name, kustomized[name]})
+	}
+	more, err := examples()
+	return append(out, more...), err
+}
+
+func examples() ([]Set, error) {
+	var out []Set
+	dirs, err := chart.Examples()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		name := "example: " + filepath.Base(dir)
+		values, err := chart.ReadValues(filepath.Join(dir, "values.yaml"))
+		if err != nil {
+			return nil, err
+		}
+		set, err := rendered(name+", with Helm", values, chart.Release{})
+		if err != nil {
+			return nil, err
+		}
+		objects, err := chart.Build(dir)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, set, Set{name + ", with kustomize", objects})
+	}
+	plain, err := chart.Plain()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(plain)) {
+		out = append(out, Set{name, plain[name]})
 	}
 	return out, nil
 }
