@@ -38,8 +38,9 @@ func TestServiceAccountsAskForTheirOwnNamespace(t *testing.T) {
 	s.c = c
 	t.Cleanup(s.look)
 	s.makeNamespace("accounts-quaygen")
-	for _, manifest := range []string{"base/serviceaccount.yaml", "components/tokenreview/clusterrole.yaml", "components/tokenreview/clusterrolebinding.yaml"} {
-		s.apply("accounts-quaygen", s.inNamespace(manifest, "accounts-quaygen"))
+	s.apply("accounts-quaygen", rights(t, "accounts-quaygen", "ServiceAccount", "quaygen"))
+	for _, kind := range []string{"ClusterRole", "ClusterRoleBinding"} {
+		s.apply("", rights(t, "accounts-quaygen", kind, "quaygen-token-reviews"))
 	}
 	for _, namespace := range []string{"accounts-a", "accounts-b"} {
 		s.makeNamespace(namespace)

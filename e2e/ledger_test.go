@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,9 +21,6 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger/ledgertest"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
-
-// ledgerRole is what is shipped for pods that keep a ledger in Leases.
-var ledgerRole = filepath.Join("..", "manifests", "components", "ledger-kubernetes", "role.yaml")
 
 // ledgerBinding gives its rights to the user "ledger".
 const ledgerBinding = `
@@ -154,12 +149,11 @@ func TestTheLedgerSaysWhatItMayNotDo(t *testing.T) {
 // ledgerNamespace makes a namespace in which the user "ledger" has its rights.
 func ledgerNamespace(t *testing.T, c *cluster.Cluster, name string) string {
 	t.Helper()
+	role := rights(t, name, "Role", "quaygen-ledger") // before the time runs: it may have to be built
 	ctx, cancel := context.WithTimeout(t.Context(), smokeTimeout)
 	defer cancel()
 	namespace := makeNamespace(t, ctx, c, name).Name
-	role, err := os.ReadFile(ledgerRole)
-	check(t, err)
-	check(t, c.Apply(ctx, namespace, role))
+	check(t, c.Apply(ctx, namespace, []byte(role)))
 	check(t, c.Apply(ctx, namespace, []byte(ledgerBinding)))
 	// The API server learns of new rights by a watch.
 	store, robot := openLedger(t, c, namespace), ledgerRecord(t, "nobody").Robot

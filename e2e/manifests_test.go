@@ -22,7 +22,7 @@ metadata: {name: quaygen, labels: {pod-security.kubernetes.io/enforce: restricte
 `
 
 // TestTheAPIServerTakesAllThatIsShipped: every object of the chart, for every two settings of its values, and of kustomize's
-// base with each component, in a dry run, in which a field that the kind lacks is an error; and each pod under the
+// base with each component, and of the examples, in a dry run, in which a field that the kind lacks is an error; and each pod under the
 // restricted Pod Security Standard.
 func TestTheAPIServerTakesAllThatIsShipped(t *testing.T) {
 	c := shared(t)
@@ -32,6 +32,8 @@ func TestTheAPIServerTakesAllThatIsShipped(t *testing.T) {
 	check(t, c.Apply(ctx, "", []byte(shippedNamespaces)))
 	sets, err := parts.Render(ctx, "sets")
 	check(t, err)
+
+	makeNamespacesOf(t, ctx, c, sets)
 
 	tried, kinds, pods := map[string]bool{}, map[string]int{}, 0
 	for _, set := range sets {
@@ -43,6 +45,10 @@ func TestTheAPIServerTakesAllThatIsShipped(t *testing.T) {
 			}
 			tried[string(content)] = true
 			kinds[o["kind"].(string)]++
+			if o["kind"] == "Pod" {
+				account := o["spec"].(map[string]any)["serviceAccountName"]
+				check(t, c.Apply(ctx, "ci-demo", fmt.Appendf(nil, "{apiVersion: v1, kind: ServiceAccount, metadata: {name: %s}}", account)))
+			}
 			if err := c.DryRun(ctx, o); err != nil {
 				t.Errorf("%s: %v", set.Name, err)
 			}
@@ -56,6 +62,28 @@ func TestTheAPIServerTakesAllThatIsShipped(t *testing.T) {
 	}
 	t.Logf("%d sets, %d different objects, %d different pods: %v", len(sets), len(tried), pods, kinds)
 	theAPIServerLooks(t, ctx, c, sets)
+}
+
+// makeNamespacesOf makes the namespaces that examples are for, until the test ends.
+func makeNamespacesOf(t *testing.T, ctx context.Context, c *cluster.Cluster, sets []parts.Rendered) {
+	t.Helper()
+	known := map[string]bool{"": true, "quaygen": true, "monitoring": true}
+	for _, set := range sets {
+		for _, o := range set.Objects {
+			namespace, _ := o["metadata"].(map[string]any)["namespace"].(string)
+			if known[namespace] {
+				continue
+			}
+			known[namespace] = true
+			made := makeNamespace(t, ctx, c, namespace)
+			t.Cleanup(func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanTimeout)
+				defer cancel()
+				remove(t, ctx, c, made)
+				await(t, ctx, c, made, gone)
+			})
+		}
+	}
 }
 
 // podOf is the pod that a Deployment would have. Its ServiceAccount has to be there, since the API server looks for it.

@@ -51,20 +51,26 @@ func (s *stage) trust(namespace string) {
 	s.apply(namespace, fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {name: quaygen-ca}, data: {ca.crt: %q}}", s.ca.CertPEM))
 }
 
-// shipped applies a file of manifests/eso as it is, but for the service's
-// address, the refresh interval, and what swaps says: pairs of an old and a new
-// text, mostly names. It is removed again with the story.
+// shipped applies a file of manifests/eso, as applied does.
 func (s *stage) shipped(file string, swaps ...string) {
 	s.t.Helper()
 	content, err := os.ReadFile(filepath.Join("..", "manifests", "eso", file))
 	check(s.t, err)
+	s.applied(file, string(content), swaps...)
+}
+
+// applied applies what is shipped as it is, but for the service's address, the
+// refresh interval, and what swaps says: pairs of an old and a new text, mostly
+// names. It is removed again with the story.
+func (s *stage) applied(what, content string, swaps ...string) {
+	s.t.Helper()
 	for i := 0; i < len(swaps); i += 2 {
-		if !strings.Contains(string(content), swaps[i]) {
-			s.t.Fatalf("%s has no %q", file, swaps[i])
+		if !strings.Contains(content, swaps[i]) {
+			s.t.Fatalf("%s has no %q", what, swaps[i])
 		}
 	}
 	swaps = append([]string{"quaygen.quaygen.svc:8443", s.service.Address(), "refreshInterval: 15m", "refreshInterval: 1s"}, swaps...)
-	manifest := strings.NewReplacer(swaps...).Replace(string(content))
+	manifest := strings.NewReplacer(swaps...).Replace(content)
 	s.apply("", manifest)
 	s.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), cleanTimeout)
@@ -75,10 +81,10 @@ func (s *stage) shipped(file string, swaps ...string) {
 	})
 }
 
-// store applies the shipped ClusterSecretStore and waits until ESO takes it.
+// store applies the chart's ClusterSecretStore and waits until ESO takes it.
 func (s *stage) store() {
 	s.t.Helper()
-	s.shipped("clustersecretstore.yaml")
+	s.applied("the chart's store", charted(s.t, "values.yaml", "quaygen", "ClusterSecretStore", "quaygen"))
 	store := cluster.Object{APIVersion: "external-secrets.io/v1", Kind: "ClusterSecretStore", Name: "quaygen"}
 	await(s.t, s.ctx, s.c, store, cluster.Condition("Ready"))
 }

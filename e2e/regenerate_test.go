@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -61,8 +59,9 @@ func newLedgerCrew(t *testing.T, namespace string, cutOff ...int) *ledgerCrew {
 	s.c = c
 	l := &ledgerCrew{namespace: namespace}
 	s.makeNamespace(namespace)
-	for _, manifest := range []string{"base/serviceaccount.yaml", "components/ledger-kubernetes/role.yaml", "components/ledger-kubernetes/rolebinding.yaml"} {
-		s.apply(namespace, s.inNamespace(manifest, namespace))
+	s.apply(namespace, rights(t, namespace, "ServiceAccount", "quaygen"))
+	for _, kind := range []string{"Role", "RoleBinding"} {
+		s.apply(namespace, rights(t, namespace, kind, "quaygen-ledger"))
 	}
 	owner, err := quay.ParseOrganization(product.Organization)
 	check(t, err)
@@ -86,14 +85,6 @@ func newLedgerCrew(t *testing.T, namespace string, cutOff ...int) *ledgerCrew {
 	s.configure(fmt.Sprintf(regenerating, namespace))
 	l.crew = newCrew(t, s, environments...)
 	return l
-}
-
-// inNamespace returns a shipped manifest, for another namespace.
-func (s *stage) inNamespace(file, namespace string) string {
-	s.t.Helper()
-	content, err := os.ReadFile(filepath.Join("..", "manifests", filepath.FromSlash(file)))
-	check(s.t, err)
-	return strings.ReplaceAll(string(content), "namespace: quaygen", "namespace: "+namespace)
 }
 
 // account returns the configuration of a ServiceAccount with a token as pods have it.
@@ -281,7 +272,7 @@ func TestWithoutTheAPIServerATokenIsServedButNotRotated(t *testing.T) {
 	l.regenerated(1)
 	l.say(l.began, "all serve %s, %s too", token, lost.name)
 
-	binding := l.inNamespace("components/ledger-kubernetes/rolebinding.yaml", l.namespace)
+	binding := rights(t, l.namespace, "RoleBinding", "quaygen-ledger")
 	check(t, l.c.Delete(l.ctx, l.namespace, []byte(binding)))
 	began := time.Now()
 	l.warned(l.members...)

@@ -51,7 +51,7 @@ type stage struct {
 	namespaces map[string]bool   // that the story has made
 }
 
-// setStage starts Quay, quaygen with the shipped configuration changed as
+// setStage starts Quay, quaygen with the chart's configuration changed as
 // configure says, and ESO with args.
 func setStage(t *testing.T, changes string, args ...string) *stage {
 	t.Helper()
@@ -76,6 +76,7 @@ func setStage(t *testing.T, changes string, args ...string) *stage {
 // other parts are there, since to build them takes longer than any story.
 func emptyStage(t *testing.T) *stage {
 	t.Helper()
+	chartObject(t, "values.yaml", "quaygen", "ConfigMap", "quaygen") // which builds what renders it
 	s := &stage{t: t, programs: programs(t), bearers: map[string]string{}, namespaces: map[string]bool{}}
 	s.dir = filepath.Join(control.dir, t.Name())
 	check(t, os.MkdirAll(s.dir, 0o700))
@@ -107,16 +108,15 @@ func (s *stage) write(name string, content []byte) string {
 	return s.path(name)
 }
 
-// configure writes the shipped configuration, manifests/base/generator.yaml,
+// configure writes the configuration that the chart makes of testdata/values.yaml,
 // with the top-level keys that changes has in place of its own. Addresses, files
 // and ports become those of the stage, and every client gets a token. A
 // replica that runs takes it up by itself.
 func (s *stage) configure(changes string) {
 	s.t.Helper()
-	shipped, err := os.ReadFile(filepath.Join("..", "manifests", "base", "generator.yaml"))
-	check(s.t, err)
+	shipped := chartObject(s.t, "values.yaml", "quaygen", "ConfigMap", "quaygen")["data"].(map[string]any)["generator.yaml"].(string)
 	config := map[string]any{}
-	check(s.t, yaml.Unmarshal(shipped, &config))
+	check(s.t, yaml.Unmarshal([]byte(shipped), &config))
 	check(s.t, yaml.Unmarshal([]byte(changes), &config))
 
 	for _, registry := range entries(config["registries"]) {

@@ -45,7 +45,7 @@ func TestAClusterExternalSecretReachesLabelledNamespacesAndThoseAddedLater(t *te
 		s.makeNamespace(name, label)
 	}
 	s.makeNamespace("prod-spread-none")
-	s.shipped("clusterexternalsecret.yaml")
+	s.applied("the chart's ClusterExternalSecret", charted(t, "values.yaml", "quaygen", "ClusterExternalSecret", "quay-pull"))
 	for _, name := range []string{"prod-spread-1", "prod-spread-2", "prod-spread-3"} {
 		s.pulls(s.secret(name, "quay-pull"), "my-app")
 	}
