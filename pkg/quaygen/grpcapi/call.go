@@ -36,8 +36,9 @@ type call struct {
 	name   string // of the pull secret or robot it is about, once that is known
 	waits  bool   // it takes as long as what it asks for takes
 
-	method string
-	traced *tracing.Request // nil: it is not
+	method    string           // as the framework calls it
+	namespace string           // it is about, once that is known and if there is one
+	traced    *tracing.Request // nil: it is not
 }
 
 type callKey struct{}

@@ -29,7 +29,7 @@ type stateItem struct {
 // Generate returns a pull secret. Asked again it returns the same credential until the next rotation.
 func (s *generator) Generate(ctx context.Context, r *generatorv1.GenerateRequest) (*generatorv1.GenerateResponse, error) {
 	c, ref, namespace := of(ctx), r.GetGeneratorRef(), r.GetSourceNamespace()
-	c.name = ref.GetName()
+	c.name, c.namespace = ref.GetName(), namespace
 	if ref.GetNamespace() != "" && ref.GetNamespace() != namespace {
 		err := &quaygen.Error{Kind: quaygen.KindDenied, Detail: fmt.Sprintf("a generator serves its own namespace only; this one is of %q", quaygen.Clip(ref.GetNamespace()))}
 		return nil, s.Service.Refuse(ctx, c.caller, quaygen.Request{Name: ref.GetName(), Namespace: namespace}, err)

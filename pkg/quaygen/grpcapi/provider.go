@@ -44,7 +44,7 @@ func own(ref *providerv1.ProviderReference, namespace string) error {
 // get finds a pull secret. The property says which value is meant, and with it the format; none means the default format.
 func (s *provider) get(ctx context.Context, ref *providerv1.ProviderReference, remote *providerv1.ExternalSecretDataRemoteRef, namespace string) (*quaygen.Answer, error) {
 	c := of(ctx)
-	c.name = remote.GetKey()
+	c.name, c.namespace = remote.GetKey(), namespace
 	if err := s.own(ctx, ref, namespace, c.name); err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func writtenOut(re *syntax.Regexp) int {
 // SecretExists reports whether there is a pull secret of that name; whether it is ready does not matter.
 func (s *provider) SecretExists(ctx context.Context, r *providerv1.SecretExistsRequest) (*providerv1.SecretExistsResponse, error) {
 	c, namespace, key := of(ctx), r.GetSourceNamespace(), r.GetRemoteRef().GetRemoteKey()
-	c.name = key
+	c.name, c.namespace = key, namespace
 	if err := s.own(ctx, r.GetProviderRef(), namespace, key); err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ var formats = map[quaygenv1.Format]quaygen.Format{
 
 // Get returns a pull secret as it is now.
 func (s *pullSecrets) Get(ctx context.Context, r *quaygenv1.PullSecretsGetRequest) (*quaygenv1.PullSecretsGetResponse, error) {
-	of(ctx).name = r.GetName()
+	of(ctx).name, of(ctx).namespace = r.GetName(), r.GetNamespace()
 	format, ok := formats[r.GetFormat()]
 	if !ok {
 		err := invalid("there is no format %d", r.GetFormat())

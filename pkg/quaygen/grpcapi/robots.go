@@ -88,7 +88,7 @@ func (s *robots) Get(ctx context.Context, r *quaygenv1.RobotsGetRequest) (*quayg
 }
 
 func (s *robots) robot(ctx context.Context, ref rotation.Ref) (*quaygenv1.Robot, error) {
-	of(ctx).name = ref.Name
+	of(ctx).name, of(ctx).namespace = ref.Name, ref.Namespace
 	status, err := s.Service.Robot(of(ctx).caller, ref)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
+	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
 )
 
@@ -78,6 +79,9 @@ func (c *call) endTrace(name string, answered codes.Code) {
 	span.SetAttributes(semconv.RPCResponseStatusCode(status))
 	if c.name != "" {
 		span.SetAttributes(tracing.Name.String(name))
+	}
+	if quaygen.IsNamespace(c.namespace) {
+		span.SetAttributes(tracing.Namespace.String(c.namespace))
 	}
 	if slices.Contains(faults, answered) {
 		tracing.Failed(span, status)

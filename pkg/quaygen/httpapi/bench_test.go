@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,9 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/audit"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing/otlp"
+	"github.com/quaygen/quaygen/pkg/quaygen/tracing/otlp/otlptest"
 )
 
 // Each benchmark asks our handler and a bare one, which writes the same bytes, in turn, and reports the ratio of their
@@ -36,6 +40,31 @@ func BenchmarkKeepAliveAudited(b *testing.B) {
 	compare(b, false, func(s *quaygen.Service) { s.Audit(trail) })
 }
 
+// The same with traces of every request, and of one in ten, sent to a collector in this process beside the requests.
+func BenchmarkKeepAliveTraced(b *testing.B) {
+	for _, share := range []float64{1, .1} {
+		b.Run(fmt.Sprint(share), func(b *testing.B) {
+			requests := tracedTo(b, otlptest.New(b, nil), share)
+			newIdleWorld(b, func(c *httpapi.Config) { c.Traces = requests }).compare(b, false)
+		})
+	}
+}
+
+func tracedTo(b *testing.B, collector *otlptest.Receiver, share float64) *tracing.Requests {
+	b.Helper()
+	collector.Discard()
+	traces, err := otlp.New(b.Context(), otlp.Config{Endpoint: collector.GRPC, Insecure: true, Sampling: share})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = traces.Close(ctx) // what is left is of no interest
+	})
+	return tracing.NewRequests(traces.Tracer())
+}
+
 // What ESO does where a CA is configured: a new connection, with a full handshake, for each request.
 func BenchmarkNewTLSConnection(b *testing.B) { compare(b, true) }
 
@@ -44,6 +73,10 @@ func compare(b *testing.B, withTLS bool, with ...func(*quaygen.Service)) {
 	for _, f := range with {
 		f(w.service)
 	}
+	w.compare(b, withTLS)
+}
+
+func (w *world) compare(b *testing.B, withTLS bool) {
 	w.start(b)
 	body := w.do("GET", target, esoToken).Body.Bytes()
 	bare := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -55,7 +55,7 @@ func newWorld(t testing.TB) *world {
 }
 
 // newIdleWorld returns a world in which nothing has happened yet.
-func newIdleWorld(t testing.TB) *world {
+func newIdleWorld(t testing.TB, changes ...func(*httpapi.Config)) *world {
 	t.Helper()
 	w := &world{
 		quay:     quaytest.New(quaytest.Options{Now: func() time.Time { return time.Now().Add(sinceThen) }}),
@@ -87,7 +87,11 @@ func newIdleWorld(t testing.TB) *world {
 	engine.Apply([]rotation.Assignment{assignment(t, client, "puller"), assignment(t, client, "partner")})
 	service.Apply(settings())
 	w.engine, w.service = engine, service
-	w.handler = httpapi.New(httpapi.Config{Service: service, Authenticate: auth.Chain(bearer.Authenticate), Log: log, Metrics: quaygen.NewMetrics(w.registry)})
+	config := httpapi.Config{Service: service, Authenticate: auth.Chain(bearer.Authenticate), Log: log, Metrics: quaygen.NewMetrics(w.registry)}
+	for _, change := range changes {
+		change(&config)
+	}
+	w.handler = httpapi.New(config)
 	return w
 }
 

@@ -38,6 +38,7 @@ type Receiver struct {
 	headers  http.Header
 	attempts int
 	refuse   func(header http.Header) error
+	discard  bool
 	heard    chan struct{} // closed and replaced whenever something was taken in, or turned away
 }
 
@@ -92,6 +93,13 @@ func (r *Receiver) Refuse(refuse func(header http.Header) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refuse = refuse
+}
+
+// Discard makes the receiver take all in and keep nothing.
+func (r *Receiver) Discard() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.discard = true
 }
 
 // Spans returns what was received so far, in the order in which it came.
@@ -174,6 +182,9 @@ func (r *Receiver) take(request *collector.ExportTraceServiceRequest, raw []byte
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.discard {
+		return nil
+	}
 	r.bytes.Write(raw)
 	for _, of := range request.GetResourceSpans() {
 		resource := values(of.GetResource().GetAttributes())
