@@ -84,6 +84,7 @@ func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
 	p.edit("robots:\n", "ledger: {file: ./ledger.db}\naudit: {file: ./audit.jsonl}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
 	p.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 500, Times: 1})   // a step that fails
 	p.quay.Inject(quaytest.Fault{Operation: "permission.put", Status: 500, Times: 3}) // one that keeps a generation from being published
+	p.traced("")
 	p.start()
 	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
 	for _, r := range p.quay.Robots("myorg") {

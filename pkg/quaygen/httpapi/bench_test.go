@@ -40,12 +40,17 @@ func BenchmarkKeepAliveAudited(b *testing.B) {
 	compare(b, false, func(s *quaygen.Service) { s.Audit(trail) })
 }
 
-// The same with traces of every request, and of one in ten, sent to a collector in this process beside the requests.
+// The same handler with traces of every request, and of one in ten, and without, in turn. The collector is in this process and
+// costs it something too.
 func BenchmarkKeepAliveTraced(b *testing.B) {
 	for _, share := range []float64{1, .1} {
 		b.Run(fmt.Sprint(share), func(b *testing.B) {
 			requests := tracedTo(b, otlptest.New(b, nil), share)
-			newIdleWorld(b, func(c *httpapi.Config) { c.Traces = requests }).compare(b, false)
+			traced, untraced := newIdleWorld(b, func(c *httpapi.Config) { c.Traces = requests }), newIdleWorld(b) // each with its own limits
+			traced.start(b)
+			untraced.start(b)
+			traced.do("GET", target, esoToken)
+			race(b, false, traced.handler, untraced.handler, len(untraced.do("GET", target, esoToken).Body.Bytes()), "untraced")
 		})
 	}
 }
@@ -87,6 +92,11 @@ func (w *world) compare(b *testing.B, withTLS bool) {
 		}
 		_, _ = rw.Write(body)
 	})
+	race(b, withTLS, w.handler, bare, len(body), "bare")
+}
+
+// race asks two handlers in turn.
+func race(b *testing.B, withTLS bool, first, second http.Handler, length int, name string) {
 	var config *tls.Config
 	var roots *x509.CertPool
 	scheme := "http://"
@@ -98,9 +108,9 @@ func (w *world) compare(b *testing.B, withTLS bool) {
 		address := listen(b, handler, config)
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: withTLS}}
 		b.Cleanup(client.CloseIdleConnections)
-		return func() { fetch(b, client, scheme+address+target, len(body)) }
+		return func() { fetch(b, client, scheme+address+target, length) }
 	}
-	ours, theirs := ask(w.handler), ask(bare)
+	ours, theirs := ask(first), ask(second)
 	ours()
 	theirs()
 	spend := func(ask func(), total *time.Duration) {
@@ -108,19 +118,19 @@ func (w *world) compare(b *testing.B, withTLS bool) {
 		ask()
 		*total += time.Since(start)
 	}
-	var spentOurs, spentBare time.Duration
+	var spentOurs, spentOther time.Duration
 	for oursFirst := true; b.Loop(); oursFirst = !oursFirst {
 		if oursFirst {
 			spend(ours, &spentOurs)
-			spend(theirs, &spentBare)
+			spend(theirs, &spentOther)
 			continue
 		}
-		spend(theirs, &spentBare)
+		spend(theirs, &spentOther)
 		spend(ours, &spentOurs)
 	}
-	b.ReportMetric(float64(spentBare)/float64(spentOurs), "of-bare")
+	b.ReportMetric(float64(spentOther)/float64(spentOurs), "of-"+name)
 	b.ReportMetric(float64(spentOurs.Nanoseconds())/float64(b.N), "ours-ns/op")
-	b.ReportMetric(float64(spentBare.Nanoseconds())/float64(b.N), "bare-ns/op")
+	b.ReportMetric(float64(spentOther.Nanoseconds())/float64(b.N), name+"-ns/op")
 }
 
 func listen(b *testing.B, handler http.Handler, config *tls.Config) string {
