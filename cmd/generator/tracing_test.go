@@ -395,3 +395,31 @@ func securedReceiver(t *testing.T) (*otlptest.Receiver, *authority) {
 }
 
 func clientUse(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }
+
+// The hunt at the end of the test finds what of it gets into a span.
+func TestErrorsOfQuayThatQuoteTheTokenBringNoneIntoATrace(t *testing.T) {
+	p := newProcess(t)
+	r := p.traced("")
+	quoted := `{"error_message": "the token ` + p.read("token") + ` is not to my liking", "detail": "` + p.read("token") + `"}`
+	for operation, status := range map[string]int{
+		"robot.list": http.StatusInternalServerError, "robot.create": http.StatusBadRequest, "permission.put": http.StatusForbidden, "robot.get": http.StatusTeapot,
+	} {
+		p.quay.Inject(quaytest.Fault{Operation: operation, Status: status, Body: quoted, ContentType: "application/json", Times: 1})
+	}
+	p.quay.Inject(quaytest.Fault{Operation: "auth", Status: http.StatusUnauthorized, Times: 1}) // it carries another credential
+	p.quay.Inject(quaytest.Fault{Operation: "robot.list", Status: http.StatusOK, Body: quoted, ContentType: "application/json", Times: 1})
+	p.start()
+	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
+	p.end()
+	failed := map[string]bool{}
+	for _, s := range r.Spans() {
+		if s.Failed && s.Message != "" {
+			failed[s.Name] = true
+		}
+	}
+	for _, name := range []string{"quay robot.list", "quay robot.create", "quay permission.put", "quay auth", "pass", "step create", "step grant"} {
+		if !failed[name] {
+			t.Errorf("no %s failed, so that nothing is proven; %v did", name, failed)
+		}
+	}
+}
