@@ -38,7 +38,7 @@ func TestRulesWithLabelsFollowTheNamespaces(t *testing.T) {
 	t.Cleanup(s.look)
 	began := time.Now()
 	s.makeNamespace("labels-quaygen")
-	s.apply("labels-quaygen", s.inNamespace("base/serviceaccount.yaml", "labels-quaygen"))
+	s.apply("labels-quaygen", rights(t, "labels-quaygen", "ServiceAccount", "quaygen"))
 	s.makeNamespace("labels-shop")
 	api := s.beforeAPI()
 	s.configure(byLabels)
@@ -48,8 +48,8 @@ func TestRulesWithLabelsFollowTheNamespaces(t *testing.T) {
 	s.gets("labels-shop", http.StatusServiceUnavailable)
 	s.admits("status 403", "quaygen", "the component namespace-labels of the manifests gives the right")
 	s.say(began, "without rights labels are not known, and the probe says why")
-	for _, manifest := range []string{"clusterrole.yaml", "clusterrolebinding.yaml"} {
-		s.apply("labels-quaygen", s.inNamespace("components/namespace-labels/"+manifest, "labels-quaygen"))
+	for _, kind := range []string{"ClusterRole", "ClusterRoleBinding"} {
+		s.apply("", rights(t, "labels-quaygen", kind, "quaygen-namespace-labels"))
 	}
 	s.gets("labels-shop", http.StatusForbidden)
 	s.say(began, "with them a namespace without the label gets nothing")

@@ -39,7 +39,7 @@ func TestWhoGuessesOnAndOnLosesTheConnectionUnlessItIsAClients(t *testing.T) {
 		transport := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
 		t.Cleanup(transport.CloseIdleConnections)
 		return func(token string) bool {
-			status, _ := p.fetchAs(&http.Client{Timeout: patience, Transport: transport}, target, token, token == p.token())
+			status, _ := p.fetchAs(&http.Client{Timeout: patience, Transport: transport}, target, token, token == p.token(), nil)
 			return status == http.StatusOK
 		}
 	}

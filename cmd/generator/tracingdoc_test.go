@@ -95,8 +95,12 @@ func listedSpans(t *testing.T) map[string]sort {
 
 // Each sort of span, with each attribute it can have and below all that it can be below, comes about here.
 func TestTheListOfSpansIsWhatServeSends(t *testing.T) {
-	p, s := newProcess(t), &apiServer{token: accountToken("good")}
-	p.words = append(p.words, s.token, p.token()) // the latter stays the last
+	p, s := newProcess(t), &apiServer{}
+	good := s.issue("prod-a", "builder", "good", "quaygen")
+	unknown := func(signature string) string {
+		return accountToken("prod-a", "builder", signature, time.Hour, "quaygen")
+	}
+	p.words = append(p.words, good, p.token()) // the latter stays the last
 	r := p.traced("")
 	p.withAPIServer(s)
 	address := p.operatedOver()
@@ -116,7 +120,7 @@ func TestTheListOfSpansIsWhatServeSends(t *testing.T) {
 	for _, name := range []string{"tenant", "puller", "fixed"} {
 		p.until(name+" is there", func() bool { return ask(name, p.token()) == http.StatusOK })
 	}
-	if status := ask("puller", s.token); status != http.StatusOK {
+	if status := ask("puller", good); status != http.StatusOK {
 		t.Errorf("the ServiceAccount got %d", status)
 	}
 	for _, order := range [][]string{{"rotate", "tenant", "--namespace", "prod-a"}, {"rotate", "fixed"}} {
@@ -125,10 +129,10 @@ func TestTheListOfSpansIsWhatServeSends(t *testing.T) {
 		}
 	}
 	s.away.Store(true)
-	if status := ask("puller", accountToken("another")); status != http.StatusServiceUnavailable {
+	if status := ask("puller", unknown("another")); status != http.StatusServiceUnavailable {
 		t.Errorf("with the API server away %d", status)
 	}
-	p.write("account", accountToken("yet-another"))
+	p.write("account", unknown("yet-another"))
 	if code, _, _ := try(t, "status", "--server", address(), "--token-file", filepath.Join(p.dir, "account"), "--ca-file", filepath.Join(p.dir, "tls.crt")); code != exitFailed {
 		t.Errorf("with the API server away, over gRPC: %d", code)
 	}
