@@ -180,7 +180,7 @@ func (m *matrix) serve() {
 			t.Error(err)
 		}
 	})
-	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, nil, registry, trail, nil); err != nil {
+	if m.server, err = newServer(log, filepath.Join(m.dir, "generator.yaml"), cfg, cfg.Server, outlets{registry: registry, trail: trail}); err != nil {
 		t.Fatal(err)
 	}
 	m.mutant.Store(&mutant{})

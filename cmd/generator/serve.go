@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -51,32 +52,11 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if err != nil {
 				return err
 			}
-			store, err := openLedger(c.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			if store != nil {
-				defer func() { _ = store.Close() }() // every write is on the disk already
-			}
 			listen, err := flags.over(cfg.Server)
 			if err != nil {
 				return err
 			}
-			registry := prometheus.NewRegistry()
-			traces, err := openTracing(c.Context(), cfg, registry, root.log)
-			if err != nil {
-				return err
-			}
-			defer endTracing(c.Context(), traces, root.log)
-			trail, err := openAudit(cfg, registry, root.log, c.OutOrStdout())
-			if err != nil {
-				return err
-			}
-			s, err := newServer(root.log, path, cfg, listen, store, registry, trail, traces)
-			if err == nil {
-				err = s.run(c.Context())
-			}
-			return endAudit(c.Context(), trail, err)
+			return serve(c.Context(), root.log, path, cfg, listen, c.OutOrStdout())
 		},
 	}
 	configPath = configFlag(c)
@@ -84,6 +64,29 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 	c.Flags().StringVar(&flags.grpc, "grpc-listen", "", "listen here for callers that use gRPC, also where the configuration has no server.grpc")
 	c.Flags().StringVar(&flags.admin, "admin-listen", "", "listen here for probes and metrics instead of at server.admin.listen")
 	return c
+}
+
+// serve runs the service until ctx ends. The audit trail may go to stdout.
+func serve(ctx context.Context, log *slog.Logger, path string, cfg *config.Config, listen config.Server, stdout io.Writer) (err error) {
+	to := outlets{registry: prometheus.NewRegistry()}
+	if to.ledger, err = openLedger(ctx, cfg); err != nil {
+		return err
+	}
+	if to.ledger != nil {
+		defer func() { _ = to.ledger.Close() }() // every write is on the disk already
+	}
+	if to.traces, err = openTracing(ctx, cfg, to.registry, log); err != nil {
+		return err
+	}
+	defer endTracing(ctx, to.traces, log)
+	if to.trail, err = openAudit(cfg, to.registry, log, stdout); err != nil {
+		return err
+	}
+	s, err := newServer(log, path, cfg, listen, to)
+	if err == nil {
+		err = s.run(ctx)
+	}
+	return endAudit(ctx, to.trail, err)
 }
 
 // listenFlags replace addresses of the configuration; an empty one replaces nothing.
@@ -116,9 +119,7 @@ type server struct {
 	identities map[string]*identity // by listener, http and grpc; none for one that serves plaintext
 	lobbies    lobbies
 
-	registry *prometheus.Registry
-	trail    *audit.Log     // nil: there is none
-	traces   *otlp.Provider // nil: there are none
+	outlets
 	engine   *rotation.Engine
 	service  *quaygen.Service
 	labels   *namespaces.Watcher // of namespaces
@@ -134,8 +135,16 @@ type server struct {
 	since    time.Time // when the process started
 }
 
-func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, store ledger.Store, registry *prometheus.Registry, trail *audit.Log, traces *otlp.Provider) (*server, error) {
-	s := &server{log: withTraces(log, traces), path: path, started: cfg, listen: listen, registry: registry, trail: trail, traces: traces, since: time.Now()}
+// outlets are what a server writes to beside its log. All but the registry may be nil: there is none.
+type outlets struct {
+	registry *prometheus.Registry
+	ledger   ledger.Store
+	trail    *audit.Log
+	traces   *otlp.Provider
+}
+
+func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, to outlets) (*server, error) {
+	s := &server{log: withTraces(log, to.traces), path: path, started: cfg, listen: listen, outlets: to, since: time.Now()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
 	log = s.log
@@ -143,10 +152,10 @@ func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.
 	s.guard, s.reviews = newGuard(log, s.registry), newReviews(s.registry)
 	s.reloaded = prometheus.NewGauge(prometheus.GaugeOpts{Name: "quaygen_config_last_reload_successful", Help: "Whether the configuration file, as it is now, is in use."})
 	s.registry.MustRegister(s.reloaded)
-	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: store, Holder: holder(), Acted: quaygen.AuditActs(trail), Tracer: tracerOf(traces)})
+	s.engine = rotation.New(rotation.Config{Log: log, Registerer: s.registry, Ledger: s.ledger, Holder: holder(), Acted: quaygen.AuditActs(s.trail), Tracer: tracerOf(s.traces)})
 	s.service = quaygen.New(s.engine, log)
 	s.labels = namespaces.New(func() (*rest.Config, error) { return kubernetes("namespaceLabels") }, log)
-	s.service.Audit(trail)
+	s.service.Audit(s.trail)
 	if err := s.loadIdentities(); err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func TestTheStatusPageHasABound(t *testing.T) {
 	}
 	listen := cfg.Server
 	listen.TLS, listen.GRPC = config.TLS{}, config.GRPC{}
-	s, err := newServer(slog.New(slog.DiscardHandler), path, cfg, listen, nil, prometheus.NewRegistry(), nil, nil)
+	s, err := newServer(slog.New(slog.DiscardHandler), path, cfg, listen, outlets{registry: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
