@@ -66,6 +66,7 @@ type process struct {
 	heard chan struct{}   // closed and replaced with each line
 	said  []utterance     // to everybody but those who may have a credential
 	words []string        // tokens of clients that are secret, and were replaced
+	shown []string        // the last bearer tokens that requests came with, good or not
 	given map[string]bool // files that the process was given, by name; it writes all others in its directory
 }
 
@@ -292,6 +293,7 @@ func (p *process) fetchAs(client *http.Client, target, token string, entitled bo
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
+		p.show(token)
 	}
 	response, err := client.Do(r)
 	if err != nil {
