@@ -187,7 +187,6 @@ func (p *process) start(args ...string) {
 		p.exit <- run(ctx, append([]string{"serve", "--config", filepath.Join(p.dir, "generator.yaml")}, args...), p, p)
 	}()
 	p.t.Cleanup(func() {
-		p.look()
 		p.end()
 		p.hunt()
 	})
@@ -195,6 +194,7 @@ func (p *process) start(args ...string) {
 
 // end stops the process, as SIGTERM does, and returns its exit code.
 func (p *process) end() int {
+	p.look()
 	p.stop()
 	select {
 	case code := <-p.exit:

@@ -9,11 +9,17 @@ import (
 )
 
 // Reveals reports whether a secret can be read from a text: as it is, escaped in a URL, in hexadecimal digits, or anywhere
-// within something in base64, such as "user:secret" in the header of a login. It finds no part of a secret.
+// within something in base64, such as "user:secret" in the header of a login. Either half is enough of one of 40 bytes or
+// more, since texts are cut; of a shorter one no part is found.
 func Reveals(text, secret string) bool {
-	if secret == "" {
-		return false
+	const long = 40
+	if half := len(secret) / 2; len(secret) >= long {
+		return reveals(text, secret[:half]) || reveals(text, secret[half:])
 	}
+	return secret != "" && reveals(text, secret)
+}
+
+func reveals(text, secret string) bool {
 	for _, form := range forms(secret) {
 		if strings.Contains(text, form) {
 			return true

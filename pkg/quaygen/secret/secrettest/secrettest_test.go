@@ -38,6 +38,17 @@ func TestASecretIsRevealedInWhateverFormItIsWritten(t *testing.T) {
 			t.Errorf("%s: found in %q", what, text)
 		}
 	}
+	long := strings.Repeat("Q7", 32)
+	for what, text := range map[string]string{
+		"the whole": long, "its begin": long[:40] + "...", "its end": "..." + long[24:], "its begin, in base64": std.EncodeToString([]byte("user:" + long))[:60],
+	} {
+		if !secrettest.Reveals(text, long) {
+			t.Errorf("%s: not found in %s", what, text)
+		}
+	}
+	if secrettest.Reveals(long[:30], long) {
+		t.Error("less than half of it was found")
+	}
 	if secrettest.Reveals("anything", "") {
 		t.Error("no secret is in everything")
 	}
