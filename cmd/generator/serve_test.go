@@ -99,7 +99,7 @@ func newProcessWith(t *testing.T, options quaytest.Options) *process {
 
 // again is another process, with the same Quay and files; the first has to have ended.
 func (p *process) again() *process {
-	return &process{t: p.t, dir: p.dir, quay: p.quay, words: p.words, exit: make(chan int, 1), heard: make(chan struct{})}
+	return &process{t: p.t, dir: p.dir, quay: p.quay, words: p.words, given: p.given, exit: make(chan int, 1), heard: make(chan struct{})}
 }
 
 func (p *process) write(name, content string) {
