@@ -6,10 +6,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// How many connections each listener has at a time, if the process may have as many files open. One costs some 50 KiB, and
-// twice that where all is sent over it that may be.
+// How many connections each listener has at a time, if the process may have as many files open. One costs some 50 KiB. With gRPC
+// it is up to 400 where all is sent over it that is taken from somebody who has not authenticated, in calls that do not end.
 const (
 	mostConnections      = 1024
+	mostGRPCConnections  = 512
 	mostAdminConnections = 128
 	otherFiles           = 256 // with those of the administrator's port
 )
@@ -18,7 +19,7 @@ const (
 type lobbies struct{ http, grpc, admin *lobby }
 
 func newLobbies(log *slog.Logger, registerer prometheus.Registerer) lobbies {
-	most := min(mostConnections, max(16, (openFiles()-otherFiles)/2))
+	most := max(16, (openFiles()-otherFiles)/2)
 	if most < mostConnections {
 		log.Warn("the limit of open files is low", "limit", openFiles(), "connections", most)
 	}
@@ -39,8 +40,8 @@ func newLobbies(log *slog.Logger, registerer prometheus.Registerer) lobbies {
 		return l
 	}
 	return lobbies{
-		http:  lobby(lobbyConfig{name: "http", most: most}),
-		grpc:  lobby(lobbyConfig{name: "grpc", most: most}),
+		http:  lobby(lobbyConfig{name: "http", most: min(most, mostConnections)}),
+		grpc:  lobby(lobbyConfig{name: "grpc", most: min(most, mostGRPCConnections)}),
 		admin: lobby(lobbyConfig{name: "admin", most: mostAdminConnections, anybody: true}),
 	}
 }

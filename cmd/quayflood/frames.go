@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
@@ -43,13 +42,33 @@ func frames() map[string]func(ctx context.Context, a *attacker, worker int) {
 
 // session is a connection with HTTP/2, whose frames are written together.
 type session struct {
-	conn    *tls.Conn
+	conn    net.Conn
 	grpc    bool
 	out     *bufio.Writer
 	framer  *http2.Framer
 	block   bytes.Buffer
 	encoder *hpack.Encoder
 	stream  uint32 // the last one
+}
+
+func newSession(c net.Conn, grpc bool) *session {
+	s := &session{conn: c, grpc: grpc, out: bufio.NewWriterSize(c, 64<<10)}
+	s.framer = http2.NewFramer(s.out, bufio.NewReader(c))
+	s.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	s.encoder = hpack.NewEncoder(&s.block)
+	s.stream-- // clients have the odd numbers
+	return s
+}
+
+// greet writes what a connection begins with, and lets the other end send as much as it wants.
+func (s *session) greet() error {
+	if _, err := s.out.WriteString(http2.ClientPreface); err != nil {
+		return err
+	}
+	if err := s.framer.WriteSettings(); err != nil {
+		return err
+	}
+	return s.framer.WriteWindowUpdate(0, 1<<30)
 }
 
 // session opens one, and does something over it until that fails.
@@ -63,17 +82,8 @@ func (a *attacker) session(ctx context.Context, from net.IP, grpc bool, do func(
 		return
 	}
 	defer closed()
-	s := &session{conn: c, grpc: grpc, out: bufio.NewWriterSize(c, 64<<10)}
-	s.framer = http2.NewFramer(s.out, bufio.NewReader(c))
-	s.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	s.encoder = hpack.NewEncoder(&s.block)
-	s.stream--
-	if _, err = s.out.WriteString(http2.ClientPreface); err == nil {
-		err = s.framer.WriteSettings()
-	}
-	if err == nil {
-		err = s.framer.WriteWindowUpdate(0, 1<<30)
-	}
+	s := newSession(c, grpc)
+	err = s.greet()
 	for err == nil && ctx.Err() == nil {
 		_ = c.SetDeadline(time.Now().Add(patience))
 		err = do(a, s)

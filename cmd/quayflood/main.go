@@ -44,6 +44,7 @@ func plans() []plan {
 		{"idle-tls", "idle after the TLS handshake", 10_000, 60},
 		{"idle-http2", "idle with HTTP/2", 10_000, 60},
 		{"idle-grpc", "idle with gRPC", 10_000, 60},
+		{"hoard-grpc", "gRPC messages without an end", 4000, 60},
 		{"handshakes", "TLS handshakes, and no more", 64, 4},
 		{"oversized-http", "oversized URLs, headers, bodies", 32, 4},
 		{"oversized-grpc", "oversized messages, headers of gRPC", 16, 2},
@@ -81,6 +82,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	short := flags.Bool("short", false, "few connections, for a moment each; attackers are the program quayflood of --bin")
 	only := flags.String("attacks", "", "comma-separated attacks to run instead of all: "+strings.Join(names(), ", "))
 	update := flags.String("update", "", "write the table into this file, between its two marks")
+	window := flags.Duration("window", 20*time.Second, "for how long callers call under each attack")
+	rest := flags.Duration("rest", time.Minute, "after which time to look again at what is left of an attack")
 	attack := flags.String("attack", "", "run this attack, as an attacker's process does")
 	workers := flags.Int("workers", 1, "with --attack: how many connections at a time")
 	target := flags.String("target", "", "with --attack: whom to attack, as JSON")
@@ -97,7 +100,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	size := size{rate: 10, window: 20 * time.Second, rest: time.Minute}
+	size := size{rate: 10, window: *window, rest: *rest}
 	if *short {
 		size.few, size.rate, size.window, size.rest, size.program = true, 20, 500*time.Millisecond, 0, "quayflood"
 	}

@@ -194,7 +194,7 @@ func (w *world) settled(ctx context.Context, size size) (s state, err error) {
 
 // Each connection may cost so much, and requests that are under way at one time as much together.
 const (
-	memoryPerConnection = 128 << 10
+	memoryPerConnection = 256 << 10
 	memoryOfRequests    = 64 << 20
 )
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -29,6 +30,7 @@ func launch(ctx context.Context, bin, program string, args ...string) (*process,
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = 5 * time.Second
 	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.Env = append(os.Environ(), "GOMEMLIMIT=220MiB") //nolint:forbidigo // programs read the environment; as in manifests/base
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s (run make build first): %w", program, err)
 	}

@@ -27,7 +27,7 @@ func (s state) String() string {
 func report(results []*measurement, size size) string {
 	var b strings.Builder
 	alone := results[0]
-	fmt.Fprintf(&b, "| attack | attacker: connections, tries a second | answers | processors: attacker, service | HTTP/1.1, a connection per call | HTTP/2, one connection | gRPC, one connection | service at the worst | 60 s after |\n|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| attack | attacker: connections, tries a second | answers | processors: attacker, service | HTTP/1.1, a connection per call | HTTP/2, one connection | gRPC, one connection | service at the worst | %v after |\n|---|---|---|---|---|---|---|---|---|\n", size.rest)
 	for _, m := range results {
 		does, answers, processors := "", "", fmt.Sprintf("%.2f", m.ours)
 		if m.name != "" {
