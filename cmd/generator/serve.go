@@ -120,6 +120,7 @@ type server struct {
 	lobbies    lobbies
 
 	outlets
+	requests *tracing.Requests // that are traced, on all ways in; nil: none are
 	engine   *rotation.Engine
 	service  *quaygen.Service
 	labels   *namespaces.Watcher // of namespaces
@@ -144,7 +145,7 @@ type outlets struct {
 }
 
 func newServer(log *slog.Logger, path string, cfg *config.Config, listen config.Server, to outlets) (*server, error) {
-	s := &server{log: withTraces(log, to.traces), path: path, started: cfg, listen: listen, outlets: to, since: time.Now()}
+	s := &server{log: withTraces(log, to.traces), path: path, started: cfg, listen: listen, outlets: to, requests: tracing.NewRequests(tracerOf(to.traces)), since: time.Now()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	s.quay = newQuayMetrics(s.registry)
 	log = s.log
@@ -287,7 +288,7 @@ func (s *server) newGRPC(metrics *quaygen.Metrics) *grpcapi.Server {
 	if !s.listen.GRPC.Enabled {
 		return nil
 	}
-	c := grpcapi.Config{Service: s.service, Authenticate: s.lobbies.grpc.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics, Traces: tracing.NewRequests(tracerOf(s.traces)), Reflection: s.listen.GRPC.Reflection}
+	c := grpcapi.Config{Service: s.service, Authenticate: s.lobbies.grpc.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics, Traces: s.requests, Reflection: s.listen.GRPC.Reflection}
 	if identity := s.identities["grpc"]; identity != nil {
 		c.TLS = identity.config()
 	}
@@ -303,7 +304,7 @@ func (s *server) run(ctx context.Context) error {
 	s.service.Measure(metrics)
 	api := httpapi.NewServer(httpapi.New(httpapi.Config{
 		Service: s.service, Authenticate: s.lobbies.http.watching(s.auth.Authenticate), Log: s.log, Metrics: metrics,
-		Traces: tracing.NewRequests(tracerOf(s.traces)),
+		Traces: s.requests,
 	}), s.log)
 	admin := httpapi.NewServer(httpapi.NewAdmin(s.registry, s.checks, s.status), s.log)
 	grpc := s.newGRPC(metrics)
