@@ -25,7 +25,7 @@ func openTracing(ctx context.Context, cfg *config.Config, registerer prometheus.
 	switch {
 	case !cfg.Tracing.Enabled():
 		return nil, nil //nolint:nilnil // no traces are what was asked for
-	case strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true"):
+	case strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true"): //nolint:forbidigo // a program, and docs/tracing.md says so
 		log.Warn("there are no traces: OTEL_SDK_DISABLED is set")
 		return nil, nil //nolint:nilnil // as above
 	}

@@ -56,7 +56,7 @@ func FuzzEveryErrorIsAProblemDocument(f *testing.F) {
 			err = fmt.Errorf("around it: %w", err)
 		}
 		a := httptest.NewRecorder()
-		code := h.fail(t.Context(), a, err)
+		code := h.fail(httptest.NewRequest(http.MethodGet, "/", nil), a, err)
 		row := quaygen.Kind(kind).Row()
 		title, detail := document(t, a)
 		if code != row.HTTP || a.Code != code || title != row.Title || detail != strings.ToValidUTF8(text, "\ufffd") && !strings.Contains(text, "\ufffd") && !invalidRuns(text) {
@@ -76,7 +76,7 @@ func FuzzEveryErrorIsAProblemDocument(f *testing.F) {
 		}
 		// An error of no kind says nothing of itself.
 		a = httptest.NewRecorder()
-		if code := h.fail(t.Context(), a, errors.New(text)); code != http.StatusInternalServerError || len(text) > 3 && !strings.Contains("something went wrong inside quaygen; its log says what", text) && strings.Contains(a.Body.String(), text) {
+		if code := h.fail(httptest.NewRequest(http.MethodGet, "/", nil), a, errors.New(text)); code != http.StatusInternalServerError || len(text) > 3 && !strings.Contains("something went wrong inside quaygen; its log says what", text) && strings.Contains(a.Body.String(), text) {
 			t.Errorf("%d %s", code, a.Body)
 		}
 		document(t, a)

@@ -101,9 +101,9 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request, traced *tracing.
 	defer func() {
 		if p := recover(); p != nil {
 			// The value could hold anything; where it happened is enough. The server itself would say it for debugging only.
-			ctx := traced.In(r.Context())
-			h.Log.ErrorContext(ctx, "a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			code = h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
+			within := r.WithContext(traced.In(r.Context()))
+			h.Log.ErrorContext(within.Context(), "a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			code = h.fail(within, w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
 		}
 	}()
 	switch path := r.URL.EscapedPath(); {
@@ -126,28 +126,27 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, traced *tracing
 	if err != nil {
 		return quaygen.Request{}, h.notAuthenticated(w, r, traced, err)
 	}
-	ctx := r.Context()
 	if traced != nil {
-		ctx = known(traced, r, caller.Name, caller.How)
+		r = known(traced, r, caller.Name, caller.How)
 	}
 	caller.Transport, caller.From = transport, r.RemoteAddr
 	request, malformed := parse(r)
 	leave, err := h.Service.Admit(caller)
 	if err != nil {
-		return request, h.fail(ctx, w, err)
+		return request, h.fail(r, w, err)
 	}
 	defer leave()
 	if malformed != nil {
-		return request, h.fail(ctx, w, h.Service.Refuse(ctx, caller, request, malformed))
+		return request, h.fail(r, w, h.Service.Refuse(r.Context(), caller, request, malformed))
 	}
-	answer, err := h.Service.Get(ctx, caller, request)
+	answer, err := h.Service.Get(r.Context(), caller, request)
 	if err != nil {
-		return request, h.fail(ctx, w, err)
+		return request, h.fail(r, w, err)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(answer.Body())))
 	if !answer.Valid() { // the last thing before the credential leaves
-		return request, h.fail(ctx, w, quaygen.ErrExpired(request.Name))
+		return request, h.fail(r, w, quaygen.ErrExpired(request.Name))
 	}
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(answer.Body()) // if the caller went away there is nobody to tell
@@ -157,20 +156,19 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, traced *tracing
 
 // notAuthenticated tells the operator why, and the caller little.
 func (h *handler) notAuthenticated(w http.ResponseWriter, r *http.Request, traced *tracing.Request, err error) int {
-	ctx := r.Context()
 	if traced != nil {
-		ctx = stranger(traced, r)
+		r = stranger(traced, r)
 	}
 	if errors.Is(err, auth.ErrGuessing) { // whoever counts them has told the operator
-		return h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter})
+		return h.fail(r, w, &quaygen.Error{Kind: quaygen.KindTooMany, Detail: "too many failed attempts to authenticate from this address", RetryAfter: auth.GuessAfter})
 	}
-	h.Log.WarnContext(ctx, "caller not authenticated", "from", r.RemoteAddr, "reason", err)
+	h.Log.WarnContext(r.Context(), "caller not authenticated", "from", r.RemoteAddr, "reason", err)
 	h.Service.RefuseStranger(transport, r.RemoteAddr, err)
 	if errors.Is(err, auth.ErrUnavailable) {
-		return h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})
+		return h.fail(r, w, &quaygen.Error{Kind: quaygen.KindNotReady, Detail: "the token cannot be checked now; ask again", RetryAfter: auth.RetryAfter})
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="quaygen"`)
-	return h.fail(ctx, w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
+	return h.fail(r, w, &quaygen.Error{Kind: quaygen.KindUnauthenticated, Detail: "the bearer token or the certificate of a configured client is needed"})
 }
 
 var parameters = []string{"namespace", "property", "format"}
@@ -201,11 +199,11 @@ func parse(r *http.Request) (quaygen.Request, error) {
 	return quaygen.Request{Name: name, Namespace: query.Get("namespace"), Property: query.Get("property"), Format: query.Get("format")}, nil
 }
 
-func (h *handler) fail(ctx context.Context, w http.ResponseWriter, err error) int {
+func (h *handler) fail(r *http.Request, w http.ResponseWriter, err error) int {
 	e := quaygen.AsError(err)
 	status := e.Kind.Row().HTTP
 	if e.Kind == quaygen.KindInternal && !errors.Is(err, context.Canceled) {
-		h.Log.ErrorContext(ctx, "request failed", "error", err)
+		h.Log.ErrorContext(r.Context(), "request failed", "error", err)
 	}
 	return h.problem(w, status, e.Kind.String(), e.Detail, e.RetryAfter)
 }

@@ -14,7 +14,7 @@ func TestEveryKindOfErrorIsToldWithItsStatus(t *testing.T) {
 	h := &handler{Config{Log: slog.New(slog.DiscardHandler)}}
 	for _, kind := range quaygen.Kinds() {
 		answer := httptest.NewRecorder()
-		code := h.fail(t.Context(), answer, &quaygen.Error{Kind: kind, Detail: "what is wrong", RetryAfter: 1500 * time.Millisecond})
+		code := h.fail(httptest.NewRequest("GET", "/", nil), answer, &quaygen.Error{Kind: kind, Detail: "what is wrong", RetryAfter: 1500 * time.Millisecond})
 		var p struct {
 			Title  string
 			Status int

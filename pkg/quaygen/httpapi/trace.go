@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,16 +18,16 @@ import (
 // route is how OpenTelemetry writes it down. Path and query themselves are left out, since callers make them up.
 const route = pullSecretsPath + "{name}"
 
-// known begins the span of a request whose caller is known, and returns the context for the answer.
-func known(t *tracing.Request, r *http.Request, client, how string) context.Context {
-	return t.Known(r.Context(), spanName(r), propagation.HeaderCarrier(r.Header), func() []attribute.KeyValue {
+// known begins the span of a request whose caller is known, and returns the request with its context.
+func known(t *tracing.Request, r *http.Request, client, how string) *http.Request {
+	return r.WithContext(t.Known(r.Context(), spanName(r), propagation.HeaderCarrier(r.Header), func() []attribute.KeyValue {
 		return append(attributes(r), tracing.Client.String(client), tracing.ClientHow.String(how))
-	})
+	}))
 }
 
 // stranger begins the span of any other request, if one is wanted and there is none yet.
-func stranger(t *tracing.Request, r *http.Request) context.Context {
-	return t.Stranger(r.Context(), spanName(r), func() []attribute.KeyValue { return attributes(r) })
+func stranger(t *tracing.Request, r *http.Request) *http.Request {
+	return r.WithContext(t.Stranger(r.Context(), spanName(r), func() []attribute.KeyValue { return attributes(r) }))
 }
 
 func spanName(r *http.Request) string {
@@ -74,7 +73,7 @@ func attributes(r *http.Request) []attribute.KeyValue {
 
 // endTrace ends the span of a request, whose name is "other" unless it is a configured one.
 func endTrace(t *tracing.Request, r *http.Request, request quaygen.Request, name string, code int) {
-	stranger(t, r)
+	_ = stranger(t, r) // there is nothing more to do for it
 	span := t.Span()
 	if !span.IsRecording() {
 		return

@@ -88,9 +88,15 @@ func TestWhatACallerSaysOfItsTraceCountsOnceItIsKnown(t *testing.T) {
 		recorded bool
 		inTrace  bool
 	}{
-		"known, sampled":     {func(r *tracing.Request, ctx context.Context) context.Context { return r.Known(ctx, "GET", says("01"), nothing) }, true, true},
-		"known, not sampled": {func(r *tracing.Request, ctx context.Context) context.Context { return r.Known(ctx, "GET", says("00"), nothing) }, false, true},
-		"known, nonsense":    {func(r *tracing.Request, ctx context.Context) context.Context { return r.Known(ctx, "GET", says("zz"), nothing) }, true, false},
+		"known, sampled": {func(r *tracing.Request, ctx context.Context) context.Context {
+			return r.Known(ctx, "GET", says("01"), nothing)
+		}, true, true},
+		"known, not sampled": {func(r *tracing.Request, ctx context.Context) context.Context {
+			return r.Known(ctx, "GET", says("00"), nothing)
+		}, false, true},
+		"known, nonsense": {func(r *tracing.Request, ctx context.Context) context.Context {
+			return r.Known(ctx, "GET", says("zz"), nothing)
+		}, true, false},
 		"known, none": {func(r *tracing.Request, ctx context.Context) context.Context {
 			return r.Known(ctx, "GET", propagation.HeaderCarrier{}, nothing)
 		}, true, false},

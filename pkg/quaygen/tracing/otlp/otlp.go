@@ -217,7 +217,7 @@ type exports struct{ *sender }
 func (e exports) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(e.closing, cancel)()
+	defer context.AfterFunc(e.closing, cancel)() //nolint:contextcheck // either end ends it
 	err := e.to.ExportSpans(ctx, spans)
 	e.pending.Add(-int64(len(spans)))
 	e.told(err, len(spans))
