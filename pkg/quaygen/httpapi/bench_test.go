@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -40,12 +39,15 @@ func BenchmarkKeepAliveAudited(b *testing.B) {
 	compare(b, false, func(s *quaygen.Service) { s.Audit(trail) })
 }
 
-// The same handler with traces of every request, and of one in ten, and without, in turn. The collector is in this process and
-// costs it something too.
+// The handler with traces of every request, of one in ten, and of none, and another without, in turn. The collector is in this
+// process and costs it something too.
 func BenchmarkKeepAliveTraced(b *testing.B) {
-	for _, share := range []float64{1, .1} {
-		b.Run(fmt.Sprint(share), func(b *testing.B) {
-			requests := tracedTo(b, otlptest.New(b, nil), share)
+	for name, share := range map[string]float64{"all": 1, "tenth": .1, "off": -1} {
+		b.Run(name, func(b *testing.B) {
+			var requests *tracing.Requests
+			if share >= 0 {
+				requests = tracedTo(b, otlptest.New(b, nil), share)
+			}
 			traced, untraced := newIdleWorld(b, func(c *httpapi.Config) { c.Traces = requests }), newIdleWorld(b) // each with its own limits
 			traced.start(b)
 			untraced.start(b)

@@ -89,7 +89,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	traced := h.Traces.Begin(start)
-	request, code := h.route(w, r, traced)
+	request, code := h.route(w, r, traced) //nolint:contextcheck // the request has it, in the function that recovers as well
 	name := h.Service.Label(request.Name)
 	if traced != nil {
 		endTrace(traced, r, request, name, code)
@@ -100,10 +100,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *handler) route(w http.ResponseWriter, r *http.Request, traced *tracing.Request) (request quaygen.Request, code int) {
 	defer func() {
 		if p := recover(); p != nil {
-			// The value could hold anything; where it happened is enough. The server itself would say it for debugging only.
-			within := r.WithContext(traced.In(r.Context()))
-			h.Log.ErrorContext(within.Context(), "a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			code = h.fail(within, w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
+			code = h.panicked(w, r.WithContext(traced.In(r.Context())), p)
 		}
 	}()
 	switch path := r.URL.EscapedPath(); {
@@ -117,6 +114,12 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request, traced *tracing.
 		return request, h.problem(w, http.StatusMethodNotAllowed, "method not allowed", "a pull secret is read with GET", 0)
 	}
 	return h.answer(w, r, traced)
+}
+
+func (h *handler) panicked(w http.ResponseWriter, r *http.Request, p any) int {
+	// The value could hold anything; where it happened is enough. The server itself would say it for debugging only.
+	h.Log.ErrorContext(r.Context(), "a request made the handler panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	return h.fail(r, w, &quaygen.Error{Kind: quaygen.KindInternal, Detail: "something went wrong inside quaygen; its log says what"})
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, traced *tracing.Request) (quaygen.Request, int) {
