@@ -179,7 +179,7 @@ func (b *Belongings) End(ctx context.Context, gone func(Belonging)) ([]Staying, 
 			}
 		}
 		if !worked {
-			return b.left(listed, tried), nil
+			return b.left(tried), nil
 		}
 	}
 }
@@ -227,7 +227,7 @@ func remaining(listed []Belonging, tried map[quay.Robot]string, last []Belonging
 }
 
 // left is what the last list shows of this installation after all was tried.
-func (b *Belongings) left(listed []Belonging, tried map[quay.Robot]string) (left []Staying) {
+func (b *Belongings) left(tried map[quay.Robot]string) (left []Staying) {
 	for _, r := range b.Robots {
 		why := tried[r.Robot]
 		if why == "" {
