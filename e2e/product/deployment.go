@@ -134,7 +134,7 @@ func (d *Deployment) Roll(ctx context.Context) error {
 		case grow:
 			d.add()
 		case shrink:
-			d.remove(victim)
+			d.remove(victim) //nolint:contextcheck // a pod has its grace period, whatever becomes of the rollout
 		case done:
 			return nil
 		case wait:
