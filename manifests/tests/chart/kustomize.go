@@ -1,8 +1,8 @@
 package chart
 
 import (
-	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,14 +11,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Kustomize builds the base with these components, named by their directories. An overlay for it is written beside them and
-// removed again, since kustomize takes nothing from above or from elsewhere.
-func Kustomize(components ...string) (_ []Object, err error) {
-	dir, err := os.MkdirTemp(Manifests(), ".overlay-")
-	if err != nil {
-		return nil, fmt.Errorf("making an overlay: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+// Kustomize builds the base with these components, named by their directories. The overlay for it exists in memory only, with
+// copies of them, since kustomize reads one file system.
+func Kustomize(components ...string) ([]Object, error) {
+	files := filesys.MakeFsInMemory()
 	overlay := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "quaygen", "resources": []string{"../base"}}
 	var paths []string
 	for _, name := range components {
@@ -29,15 +25,37 @@ func Kustomize(components ...string) (_ []Object, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing an overlay: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), content, 0o600); err != nil {
+	for _, dir := range []string{"base", "components"} {
+		if err := copyTree(files, dir); err != nil {
+			return nil, fmt.Errorf("copying %s: %w", dir, err)
+		}
+	}
+	if err := files.WriteFile("/overlay/kustomization.yaml", content); err != nil {
 		return nil, fmt.Errorf("writing an overlay: %w", err)
 	}
-	return Build(dir)
+	return build(files, "/overlay")
+}
+
+// copyTree copies a directory of manifests/ to the same place below the root.
+func copyTree(to filesys.FileSystem, dir string) error {
+	root := os.DirFS(Manifests())
+	return fs.WalkDir(root, dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(root, path)
+		if err != nil {
+			return err
+		}
+		return to.WriteFile("/"+path, content)
+	})
 }
 
 // Build builds what is in a directory with a kustomization.yaml.
-func Build(dir string) ([]Object, error) {
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+func Build(dir string) ([]Object, error) { return build(filesys.MakeFsOnDisk(), dir) }
+
+func build(files filesys.FileSystem, dir string) ([]Object, error) {
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, dir)
 	if err != nil {
 		return nil, fmt.Errorf("building %s: %w", dir, err)
 	}
