@@ -77,7 +77,7 @@ func makeNamespacesOf(t *testing.T, ctx context.Context, c *cluster.Cluster, set
 			known[namespace] = true
 			made := makeNamespace(t, ctx, c, namespace)
 			t.Cleanup(func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanTimeout)
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 				defer cancel()
 				remove(t, ctx, c, made)
 				await(t, ctx, c, made, gone)
