@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,34 @@ func TestCallsArePaced(t *testing.T) {
 		}
 		if got := time.Since(start).Round(time.Millisecond); got != 2*time.Second {
 			t.Errorf("2 at once and 10 at 5 per second took %v", got)
+		}
+	})
+}
+
+func TestWhoMeasuresIsToldHowLongEachCallWaitedAlsoWhereItWasNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var waits []time.Duration
+		c := client(t, answering(200, asJSON, aRobot), func(cfg *quay.Config) {
+			cfg.QPS, cfg.Burst = 1, 1
+			cfg.Waited = func(lane string, waited time.Duration) {
+				if lane != "calls" {
+					t.Errorf("it waited in the lane %q", lane)
+				}
+				waits = append(waits, waited.Round(time.Millisecond))
+			}
+		})
+		for range 3 {
+			if _, _, err := c.GetRobot(t.Context(), robot(t, "acme", "ci")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // its turn is in a second
+		defer cancel()
+		if _, _, err := c.GetRobot(ctx, robot(t, "acme", "ci")); !errors.Is(err, quay.ErrRateLimited) {
+			t.Fatalf("a call whose turn comes too late: %v", err)
+		}
+		if want := []time.Duration{0, time.Second, time.Second, 0}; !slices.Equal(waits, want) {
+			t.Errorf("told of %v, not %v", waits, want)
 		}
 	})
 }
