@@ -192,10 +192,12 @@ func (w *world) settled(ctx context.Context, size size) (s state, err error) {
 	return s, nil
 }
 
-// Each connection may cost so much, and requests that are under way at one time as much together.
+// Each connection may cost so much, each goroutine, which is a request under way or part of a connection, so much in addition, and
+// what the collector has not come to as much in all.
 const (
 	memoryPerConnection = 256 << 10
-	memoryOfRequests    = 64 << 20
+	memoryPerGoroutine  = 16 << 10
+	memoryOfGarbage     = 32 << 20
 )
 
 // violations are what must not be, on whichever machine.
@@ -205,7 +207,7 @@ func (m *measurement) violations() (all []string) {
 			all = append(all, fmt.Sprintf("%d calls of caller %d failed, the first with: %v", len(c.failed), i+1, c.failed[0]))
 		}
 	}
-	if most := m.before.memory + m.worst.connections*memoryPerConnection + memoryOfRequests; m.worst.memory > most {
+	if most := m.before.memory + m.worst.connections*memoryPerConnection + m.worst.goroutines*memoryPerGoroutine + memoryOfGarbage; m.worst.memory > most {
 		all = append(all, fmt.Sprintf("the service had %.0f MiB, and should have had %.0f at most, with %.0f connections", m.worst.memory/(1<<20), most/(1<<20), m.worst.connections))
 	}
 	return all
