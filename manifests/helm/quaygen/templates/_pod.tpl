@@ -47,9 +47,14 @@ containers:
   {{- with .Values.extraArgs }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-  {{- with .Values.extraEnv }}
+  {{- if or .Values.goMemLimit .Values.extraEnv }}
   env:
-    {{- toYaml . | nindent 4 }}
+  {{- with .Values.goMemLimit }}
+  - {name: GOMEMLIMIT, value: {{ . | quote }}}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
   {{- end }}
   ports:
   - {name: https, containerPort: 8443}
