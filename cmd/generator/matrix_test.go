@@ -201,8 +201,8 @@ func (m *matrix) serve() {
 	}
 	_ = open.admin.Close()
 	m.http, m.grpc = open.http.Addr().String(), open.grpc.Addr().String()
-	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: m.server.service, Authenticate: authenticate, Log: log}), log)
-	calls := grpcapi.New(grpcapi.Config{Service: m.server.service, Authenticate: authenticate, Log: log, TLS: m.server.identities["grpc"].config()})
+	api := httpapi.NewServer(httpapi.New(httpapi.Config{Service: m.server.service, Authenticate: m.server.lobbies.http.watching(authenticate), Log: log}), log)
+	calls := grpcapi.New(grpcapi.Config{Service: m.server.service, Authenticate: m.server.lobbies.grpc.watching(authenticate), Log: log, TLS: m.server.identities["grpc"].config()})
 	done := make(chan struct{}, 3)
 	run := func(f func() error) {
 		go func() {

@@ -245,7 +245,7 @@ func (e *evidence) leaks(chain []robot) []string {
 		}
 		if !e.used(r) {
 			if e.now.Sub(r.Created) > e.most-e.overlap+e.settle+e.slack() {
-				leaked = append(leaked, r.Name+" was never used and still lives")
+				leaked = append(leaked, fmt.Sprintf("%s was never used and still lives %v after it was made", r.Name, e.now.Sub(r.Created)))
 			}
 			continue
 		}
