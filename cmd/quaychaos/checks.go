@@ -244,7 +244,7 @@ func (e *evidence) leaks(chain []robot) []string {
 			continue
 		}
 		if !e.used(r) {
-			if e.now.Sub(r.Created) > e.most-e.overlap+e.settle+e.slack() {
+			if e.now.After(e.unusedUntil(chain[i:]).Add(e.slack())) {
 				leaked = append(leaked, fmt.Sprintf("%s was never used and still lives %v after it was made", r.Name, e.now.Sub(r.Created)))
 			}
 			continue
@@ -255,6 +255,21 @@ func (e *evidence) leaks(chain []robot) []string {
 		}
 	}
 	return leaked
+}
+
+// unusedUntil returns when the first of these generations of a robot, which was never used, is given up at the latest. The highest
+// one is kept until its number, a minute since 2026, has passed: without it the number could be given out again.
+func (e *evidence) unusedUntil(chain []robot) time.Time {
+	end := chain[0].Created.Add(e.most - e.overlap + e.settle)
+	if slices.ContainsFunc(chain[1:], func(r robot) bool { return r.Deleted.IsZero() }) {
+		return end
+	}
+	_, number, _ := numbered(chain[0])
+	passed := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(number+1) * time.Minute)
+	if passed.After(end) {
+		return passed
+	}
+	return end
 }
 
 // deletedNewest finds generations in use that were deleted while no newer one that was in use lived.

@@ -62,6 +62,25 @@ func TestAWorldInOrderHasNoFindings(t *testing.T) {
 	}
 }
 
+// The highest number is kept while it could be given out again; of others that is no reason.
+func TestANumberThatHasNotPassedIsNoLeak(t *testing.T) {
+	minute := int(midnight.Sub(time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)) / time.Minute)
+	for _, c := range []struct{ number, leaks int }{{minute - 1, 1}, {minute, 1}, {minute + 1, 0}} {
+		e := peace()
+		e.now = at(90)
+		e.robots = append(e.robots[:3:3], marked(103, 70, 89, 0), marked(c.number, 40, 0, 0))
+		if leaked := e.check().leaked; len(leaked) != c.leaks {
+			t.Errorf("minute %+d: %q", c.number-minute, leaked)
+		}
+	}
+	e := peace()
+	e.now = at(90)
+	e.robots = append(e.robots[:3:3], marked(103, 70, 89, 0), marked(minute+1, 40, 0, 0), marked(minute+2, 80, 89, 0))
+	if leaked := e.check().leaked; len(leaked) != 1 {
+		t.Errorf("below a higher one: %q", leaked)
+	}
+}
+
 // Each row breaks one thing. Exactly the check for it must speak.
 func TestEachCheckNoticesWhatItIsFor(t *testing.T) {
 	token := strings.Repeat("Q7", 32)
