@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
 const organization = "myorg" // quaydev's
@@ -28,18 +30,18 @@ type embeddedQuay struct {
 
 	token   string
 	client  *http.Client
-	process *process
+	process *child.Process
 }
 
 func startQuay(ctx context.Context, bin, dir string, doors int) (*embeddedQuay, error) {
-	p, err := launch(ctx, bin, "quaydev", "--json", "--control", "--tls", "--ca-out", filepath.Join(dir, "quay-ca.crt"),
+	p, err := child.Program{Dir: bin, Name: "quaydev"}.Start(ctx, "--json", "--control", "--tls", "--ca-out", filepath.Join(dir, "quay-ca.crt"),
 		"--token-out", filepath.Join(dir, "quay-token"), "--last-accessed-threshold", "1s", "--doors", fmt.Sprint(doors))
 	if err != nil {
 		return nil, err
 	}
 	q := &embeddedQuay{process: p}
 	if err := q.meet(ctx); err != nil {
-		p.kill()
+		p.Kill()
 		return nil, err
 	}
 	return q, nil
@@ -47,7 +49,7 @@ func startQuay(ctx context.Context, bin, dir string, doors int) (*embeddedQuay, 
 
 // meet learns what quaydev prints and writes as it starts.
 func (q *embeddedQuay) meet(ctx context.Context) error {
-	line, err := q.process.waitFor(ctx, regexp.MustCompile(`(\{.*"url".*\})`))
+	line, err := q.process.WaitFor(ctx, regexp.MustCompile(`(\{.*"url".*\})`))
 	if err != nil {
 		return err
 	}

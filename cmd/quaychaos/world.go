@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
 // world is Quay and the replicas of one scenario, and what is known of them.
@@ -34,7 +36,7 @@ type world struct {
 	scrapes  scrapes
 
 	mu        sync.Mutex
-	processes []*process // of replicas, dead ones included
+	processes []*child.Process // of replicas, dead ones included
 }
 
 // replica is one generator, restarted as often as it is killed.
@@ -44,7 +46,7 @@ type replica struct {
 	config string
 
 	mu         sync.Mutex
-	process    *process
+	process    *child.Process
 	url, admin string // of the latest process, which may be dead
 }
 
@@ -163,13 +165,12 @@ func (w *world) interval(i int) time.Duration {
 
 // checkConfig lets the product itself say whether these times keep the promise.
 func (w *world) checkConfig(ctx context.Context) error {
-	p, err := launch(ctx, w.bin, "generator", "check-config", w.replicas[0].config)
+	p, err := child.Program{Dir: w.bin, Name: "generator"}.Start(ctx, "check-config", w.replicas[0].config)
 	if err != nil {
 		return err
 	}
-	<-p.done
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("generator check-config refuses the times of this run:\n%s", p.printed())
+	if code := p.ExitCode(); code != 0 {
+		return fmt.Errorf("generator check-config refuses the times of this run:\n%s", p.Printed())
 	}
 	return nil
 }
@@ -178,7 +179,7 @@ var serving = regexp.MustCompile(`http=(https://\S+) admin=(http://\S+)`)
 
 // launch starts a replica's process, and returns when it listens; it has listed nothing by then.
 func (w *world) launch(ctx context.Context, r *replica) error {
-	p, err := launch(ctx, w.bin, "generator", "serve", "--config", r.config, "--log-level", "debug")
+	p, err := child.Program{Dir: w.bin, Name: "generator"}.Start(ctx, "serve", "--config", r.config, "--log-level", "debug")
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func (w *world) launch(ctx context.Context, r *replica) error {
 	r.mu.Unlock()
 	starting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	match, err := p.waitFor(starting, serving)
+	match, err := p.WaitFor(starting, serving)
 	if err != nil {
 		return err
 	}
@@ -204,7 +205,7 @@ func (r *replica) kill() {
 	r.mu.Lock()
 	p := r.process
 	r.mu.Unlock()
-	p.kill()
+	p.Kill()
 }
 
 // ready waits until every replica answers for every robot.
@@ -253,7 +254,7 @@ func (w *world) printed() []string {
 	defer w.mu.Unlock()
 	var all []string
 	for _, p := range w.processes {
-		all = append(all, p.printed())
+		all = append(all, p.Printed())
 	}
 	return all
 }
@@ -277,7 +278,7 @@ func (w *world) stopReplicas() {
 		p := r.process
 		r.mu.Unlock()
 		if p != nil {
-			all.Go(p.stop)
+			all.Go(p.Stop)
 		}
 	}
 	all.Wait()
@@ -286,7 +287,7 @@ func (w *world) stopReplicas() {
 func (w *world) close() {
 	w.stopReplicas()
 	if w.quay != nil {
-		w.quay.process.stop()
+		w.quay.process.Stop()
 	}
 	_ = os.RemoveAll(w.dir)
 }

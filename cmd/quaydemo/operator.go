@@ -24,14 +24,14 @@ func (d *demo) watch(ctx context.Context) error {
 		return err
 	}
 	d.watching = p
-	_, err = p.waitFor(ctx, regexp.MustCompile(`ROBOT`))
+	_, err = p.WaitFor(ctx, regexp.MustCompile(`ROBOT`))
 	return err
 }
 
 // watched waits until generator watch has printed an event, and shows the line.
 func (d *demo) watched(ctx context.Context, event, robot string) error {
 	_, generation, _ := strings.Cut(robot, "_g")
-	line, err := d.watching.waitFor(ctx, regexp.MustCompile(`(?m)^(.*`+event+`.*\b`+generation+`\b.*)$`))
+	line, err := d.watching.WaitFor(ctx, regexp.MustCompile(`(?m)^(.*`+event+`.*\b`+generation+`\b.*)$`))
 	if err != nil {
 		return fmt.Errorf("waiting for generator watch to tell that %s was %s: %w", robot, event, err)
 	}

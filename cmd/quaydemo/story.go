@@ -7,6 +7,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
 // demo is one run. Each part of the story either does what it says or ends it with an error.
@@ -15,8 +17,8 @@ type demo struct {
 	bin, dir string
 	start    time.Time
 
-	processes []*process
-	watching  *process
+	processes []*child.Process
+	watching  *child.Process
 	quay      quayInfo
 	api       apiInfo
 	operator  operator

@@ -90,7 +90,7 @@ func (d *demo) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	serving, err := generator.waitFor(ctx, regexp.MustCompile(`http=(https://\S+) grpc=(\S+) admin=(http://\S+)`))
+	serving, err := generator.WaitFor(ctx, regexp.MustCompile(`http=(https://\S+) grpc=(\S+) admin=(http://\S+)`))
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (d *demo) startQuay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	line, err := quay.waitFor(ctx, regexp.MustCompile(`(\{.*"url".*\})`))
+	line, err := quay.WaitFor(ctx, regexp.MustCompile(`(\{.*"url".*\})`))
 	if err != nil {
 		return err
 	}

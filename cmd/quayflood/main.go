@@ -137,7 +137,7 @@ func floods(ctx context.Context, programs string, wanted []plan, size size, out 
 	for _, p := range append([]plan{{title: "no attack"}}, wanted...) {
 		m, err := w.measure(ctx, p, size)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w\n%s", p.title, err, w.service.printed())
+			return nil, fmt.Errorf("%s: %w\n%s", p.title, err, w.service.Printed())
 		}
 		results = append(results, m)
 		fmt.Fprintf(out, "%6.1fs  %s: %s\n", time.Since(start).Seconds(), p.title, m)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
 // state is what the service says of itself.
@@ -72,12 +74,12 @@ func (w *world) measure(ctx context.Context, p plan, size size) (*measurement, e
 	if m.before, err = w.look(ctx); err != nil {
 		return nil, err
 	}
-	var attack *process
+	var attack *child.Process
 	if p.name != "" {
 		if attack, err = w.attack(ctx, p, size); err != nil {
 			return nil, err
 		}
-		defer attack.stop()
+		defer attack.Stop()
 	}
 	stopLooking := w.looking(ctx, &m.worst)
 	defer stopLooking()
@@ -91,7 +93,7 @@ func (w *world) measure(ctx context.Context, p plan, size size) (*measurement, e
 	}
 	stopLooking()
 	if attack != nil {
-		attack.stop()
+		attack.Stop()
 	}
 	m.after, err = w.settled(ctx, size)
 	m.closed = m.after.closed - m.before.closed
@@ -99,7 +101,7 @@ func (w *world) measure(ctx context.Context, p plan, size size) (*measurement, e
 }
 
 // attack starts an attacker.
-func (w *world) attack(ctx context.Context, p plan, size size) (*process, error) {
+func (w *world) attack(ctx context.Context, p plan, size size) (*child.Process, error) {
 	greedy, err := os.ReadFile(w.path("greedy"))
 	if err != nil {
 		return nil, err
@@ -116,12 +118,12 @@ func (w *world) attack(ctx context.Context, p plan, size size) (*process, error)
 		own = filepath.Join(w.bin, size.program)
 	}
 	dir, file := filepath.Split(own)
-	return launch(ctx, dir, file, "--attack", p.name, "--workers", fmt.Sprint(size.workers(p)), "--target", string(target))
+	return child.Program{Dir: dir, Name: file}.Start(ctx, "--attack", p.name, "--workers", fmt.Sprint(size.workers(p)), "--target", string(target))
 }
 
 // latest returns what an attacker said last.
-func latest(attack *process) (p progress) {
-	lines := strings.Split(attack.printed(), "\n")
+func latest(attack *child.Process) (p progress) {
+	lines := strings.Split(attack.Printed(), "\n")
 	for i := len(lines) - 2; i >= 0; i-- { // what follows the last end of a line is not complete
 		if json.Unmarshal([]byte(lines[i]), &p) == nil {
 			return p
@@ -131,7 +133,7 @@ func latest(attack *process) (p progress) {
 }
 
 // under lets the callers call, and finds out what the attacker does meanwhile.
-func (w *world) under(ctx context.Context, m *measurement, attack *process, size size) error {
+func (w *world) under(ctx context.Context, m *measurement, attack *child.Process, size size) error {
 	callers, err := w.callers()
 	if err != nil {
 		return err

@@ -20,12 +20,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
 // world is Quay and one service, and the credentials of its clients.
 type world struct {
 	bin, dir      string
-	quay, service *process
+	quay, service *child.Process
 	http, grpc    string // host:port
 	admin         string // URL
 	roots         *x509.CertPool
@@ -61,13 +63,18 @@ func (w *world) write(name, content string) error {
 	return os.WriteFile(w.path(name), []byte(content), 0o600)
 }
 
+// program is one of ours, with the bound on its memory that manifests/base sets.
+func (w *world) program(name string) child.Program {
+	return child.Program{Dir: w.bin, Name: name, Env: []string{"GOMEMLIMIT=220MiB"}}
+}
+
 // start starts what runs until ctx ends, and returns when the service is ready, or an error when starting ends.
 func (w *world) start(ctx, starting context.Context) error {
 	var err error
-	if w.quay, err = launch(ctx, w.bin, "quaydev", "--json", "--tls", "--ca-out", w.path("quay-ca.crt"), "--token-out", w.path("quay-token")); err != nil {
+	if w.quay, err = w.program("quaydev").Start(ctx, "--json", "--tls", "--ca-out", w.path("quay-ca.crt"), "--token-out", w.path("quay-token")); err != nil {
 		return err
 	}
-	line, err := w.quay.waitFor(starting, regexp.MustCompile(`(\{.*"url".*\})`))
+	line, err := w.quay.WaitFor(starting, regexp.MustCompile(`(\{.*"url".*\})`))
 	if err != nil {
 		return err
 	}
@@ -83,10 +90,10 @@ func (w *world) start(ctx, starting context.Context) error {
 	if err := w.write("generator.yaml", fmt.Sprintf(configuration, quay.URL)); err != nil {
 		return err
 	}
-	if w.service, err = launch(ctx, w.bin, "generator", "serve", "--config", w.path("generator.yaml")); err != nil {
+	if w.service, err = w.program("generator").Start(ctx, "serve", "--config", w.path("generator.yaml")); err != nil {
 		return err
 	}
-	at, err := w.service.waitFor(starting, regexp.MustCompile(`http=https://(\S+) grpc=(\S+) admin=(http://\S+)`))
+	at, err := w.service.WaitFor(starting, regexp.MustCompile(`http=https://(\S+) grpc=(\S+) admin=(http://\S+)`))
 	if err != nil {
 		return err
 	}
@@ -200,9 +207,9 @@ func (w *world) ask(ctx context.Context, page string) (string, error) {
 
 func (w *world) close() {
 	w.client.CloseIdleConnections()
-	for _, p := range []*process{w.service, w.quay} {
+	for _, p := range []*child.Process{w.service, w.quay} {
 		if p != nil {
-			p.stop()
+			p.Stop()
 		}
 	}
 	_ = os.RemoveAll(w.dir)
