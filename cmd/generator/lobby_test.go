@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,9 +43,18 @@ type hall struct {
 	*lobby
 	t      *testing.T
 	queue  queue
-	closed []string
 	log    strings.Builder
 	theirs map[string]net.Conn // the other ends
+
+	telling sync.Mutex // several may be closed at a time
+	told    []string   // why connections were closed
+}
+
+// closed says why connections were closed so far.
+func (h *hall) closed() []string {
+	h.telling.Lock()
+	defer h.telling.Unlock()
+	return slices.Clone(h.told)
 }
 
 func newHall(t *testing.T, most int) *hall {
@@ -52,7 +62,11 @@ func newHall(t *testing.T, most int) *hall {
 	h := &hall{t: t, queue: make(queue, 1), theirs: make(map[string]net.Conn)}
 	h.lobby = newLobby(lobbyConfig{
 		name: "http", most: most, log: slog.New(slog.NewTextHandler(&h.log, nil)),
-		closed: func(reason string) { h.closed = append(h.closed, reason) },
+		closed: func(reason string) {
+			h.telling.Lock()
+			defer h.telling.Unlock()
+			h.told = append(h.told, reason)
+		},
 	})
 	h.over(h.queue)
 	t.Cleanup(func() {
@@ -120,8 +134,8 @@ func TestWhoHasMostConnectionsMakesRoomWithTheOldestThatIsNotKnown(t *testing.T)
 	h.know("10.0.0.2:1")
 	h.connect("10.0.0.5:1")
 	h.want("nobody has most: the oldest that is not known", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.4:1", "10.0.0.5:1")
-	if len(h.closed) != 4 || slices.ContainsFunc(h.closed, func(reason string) bool { return reason != closedCrowded }) {
-		t.Errorf("closed: %v", h.closed)
+	if len(h.closed()) != 4 || slices.ContainsFunc(h.closed(), func(reason string) bool { return reason != closedCrowded }) {
+		t.Errorf("closed: %v", h.closed())
 	}
 	if n := strings.Count(h.log.String(), "too many connections"); n != 1 || !strings.Contains(h.log.String(), "from=10.0.0.1/32") {
 		t.Errorf("told %d times: %s", n, h.log.String())
@@ -156,8 +170,8 @@ func TestWhatIsClosedIsForgotten(t *testing.T) {
 		t.Errorf("%d connections, %d sources", h.len(), len(h.sources))
 	}
 	_ = newer.Close()
-	if h.len() != 0 || len(h.sources) != 0 || len(h.closed) != 0 {
-		t.Errorf("%d connections, %d sources, closed by itself: %v", h.len(), len(h.sources), h.closed)
+	if h.len() != 0 || len(h.sources) != 0 || len(h.closed()) != 0 {
+		t.Errorf("%d connections, %d sources, closed by itself: %v", h.len(), len(h.sources), h.closed())
 	}
 }
 
@@ -171,8 +185,8 @@ func TestAConnectionOverWhichNobodyAuthenticatesIsClosedAfterAMinute(t *testing.
 		h.want("before", "10.0.0.1:1", "10.0.0.1:2")
 		time.Sleep(time.Hour)
 		h.want("after", "10.0.0.1:2")
-		if !slices.Equal(h.closed, []string{closedUnknown}) {
-			t.Errorf("closed: %v", h.closed)
+		if !slices.Equal(h.closed(), []string{closedUnknown}) {
+			t.Errorf("closed: %v", h.closed())
 		}
 	})
 }

@@ -86,18 +86,21 @@ func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
 	p.quay.Inject(quaytest.Fault{Operation: "permission.put", Status: 500, Times: 3}) // one that keeps a generation from being published
 	p.traced("")
 	p.start()
-	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
+	shown := map[string]family{} // at any time: some are absent for a moment
+	look := func() {
+		_, text := p.admin("/metrics")
+		maps.Copy(shown, families(text))
+	}
+	p.until("there is a pull secret", func() bool { look(); status, _ := p.ask(p.token()); return status == http.StatusOK })
 	for _, r := range p.quay.Robots("myorg") {
 		if strings.HasPrefix(r.Short, "k8s_puller_g") {
 			p.quay.RemoveGrant("myorg", "app", r.Short) // drift
 		}
 	}
 	want := documented(t)
-	shown := map[string]family{} // at any time: some are absent for a moment
 	for name := range want {
 		p.until(fmt.Sprintf("%s, which docs/metrics.md lists, is shown", name), func() bool {
-			_, text := p.admin("/metrics")
-			maps.Copy(shown, families(text))
+			look()
 			_, ok := shown[name]
 			return ok
 		})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -216,13 +217,16 @@ func TestAWatchThatIsCutOffMissesNothingAndSeesNothingTwice(t *testing.T) {
 		check(t, err)
 		_, position := reference.List()
 		connect := w.dial
+		lengths, dialing := rand.New(rand.NewPCG(3, 4)), sync.Mutex{} // gRPC dials by itself, and more than once
 		w.dial = func() (net.Conn, error) {
 			c, err := connect()
 			if err != nil {
 				return nil, err
 			}
 			f := &fragile{Conn: c}
-			f.left.Store(1000 + rng.Int64N(4000)) // some break in the handshake
+			dialing.Lock()
+			defer dialing.Unlock()
+			f.left.Store(1000 + lengths.Int64N(4000)) // some break in the handshake
 			return f, nil
 		}
 		var seen []string
