@@ -125,5 +125,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		break
 	}
-	return s.Server.Shutdown(ctx)
+	// Where Serve has yet to notice that the listener is closed, it is closed once more, which is no failure.
+	if err := s.Server.Shutdown(ctx); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }

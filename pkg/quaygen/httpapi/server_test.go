@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -266,4 +267,42 @@ func loopbackTLS(t testing.TB) (*tls.Config, *x509.CertPool) {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 	return &tls.Config{Certificates: s.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}, roots
+}
+
+// A slow listener notices that it is closed when it is closed once more.
+type slow struct {
+	net.Listener
+	accepting, noticed chan struct{}
+}
+
+func (l *slow) Accept() (net.Conn, error) {
+	close(l.accepting)
+	<-l.noticed
+	return l.Listener.Accept()
+}
+
+func (l *slow) Close() error {
+	err := l.Listener.Close()
+	if err != nil {
+		close(l.noticed)
+	}
+	return err
+}
+
+func TestAListenerThatIsClosedAlreadyIsNoFailure(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &slow{Listener: inner, accepting: make(chan struct{}), noticed: make(chan struct{})}
+	s := httpapi.NewServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	<-l.accepting
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
 }
