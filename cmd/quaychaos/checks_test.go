@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -247,29 +245,5 @@ func TestOneSeedIsOneSchedule(t *testing.T) {
 	batch, rest := next(one)
 	if len(batch)+len(rest) != len(one) || len(batch) < 2 || slices.ContainsFunc(batch, func(c killCase) bool { return c.replica != one[0].replica || slices.Contains(rest, c) }) {
 		t.Errorf("a batch of %v leaves %v", batch, rest)
-	}
-}
-
-func TestTheTableReplacesTheOneBefore(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "doc.md")
-	if err := replaceTable(path, "new\n"); err == nil {
-		t.Error("no file, no error")
-	}
-	for content, want := range map[string]string{
-		"head\n" + tableBegins + "old\n" + tableEnds + "tail\n": "head\n" + tableBegins + "new\n" + tableEnds + "tail\n",
-		"nothing":               "",
-		tableEnds + tableBegins: "",
-	} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		err := replaceTable(path, "new\n")
-		if (err != nil) != (want == "") {
-			t.Errorf("%q: %v", content, err)
-		}
-		data, _ := os.ReadFile(path)
-		if want != "" && string(data) != want {
-			t.Errorf("%q became %q", content, data)
-		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quaygen/quaygen/cmd/internal/await"
 	"github.com/quaygen/quaygen/pkg/quaygen/secret"
 )
 
@@ -76,7 +77,7 @@ func (w *world) telling(ctx context.Context, own []*consumer, client *http.Clien
 				c.tell()
 			}
 		}
-		_ = pause(ctx, interval)
+		_ = await.Time(ctx, interval)
 	}
 }
 

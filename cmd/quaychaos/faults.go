@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/quaygen/quaygen/cmd/internal/await"
 )
 
 // The kinds of trouble.
@@ -159,7 +161,7 @@ func (q *embeddedQuay) inject(ctx context.Context, patience time.Duration, then 
 func (w *world) troubling(ctx context.Context, s *faultSchedule, hits *hitCount) error {
 	for ctx.Err() == nil {
 		e := s.next()
-		if pause(ctx, e.after) != nil {
+		if await.Time(ctx, e.after) != nil {
 			break
 		}
 		hit, err := w.quay.inject(ctx, 3*time.Second, nil, e.fault)
@@ -181,13 +183,13 @@ func (w *world) readOnlyPhases(ctx context.Context, draw *rand.Rand) error {
 	}
 	for ctx.Err() == nil {
 		calm, phase := time.Duration(6+draw.IntN(10))*w.sync*2, w.deadline/2+time.Duration(draw.Int64N(int64(w.deadline)))
-		if pause(ctx, calm) != nil {
+		if await.Time(ctx, calm) != nil {
 			break
 		}
 		if err := set(ctx, true); err != nil && ctx.Err() == nil {
 			return err
 		}
-		_ = pause(ctx, phase)
+		_ = await.Time(ctx, phase)
 		if err := set(context.WithoutCancel(ctx), false); err != nil {
 			return err
 		}

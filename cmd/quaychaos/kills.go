@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/await"
 )
 
 // killCase is a moment in which a replica dies: while one of its calls is under way, before the call has its effect in
@@ -103,7 +105,7 @@ func (w *world) killing(ctx context.Context, draw *rand.Rand, count *killCount) 
 		}, faults...)
 		if hit >= 0 {
 			batch = slices.Delete(batch, hit, hit+1)
-			_ = pause(ctx, down)
+			_ = await.Time(ctx, down)
 			// It runs to the end of the scenario, not to the end of the trouble.
 			if err := w.launch(context.WithoutCancel(ctx), r); err != nil {
 				return err
@@ -116,7 +118,7 @@ func (w *world) killing(ctx context.Context, draw *rand.Rand, count *killCount) 
 		case err != nil:
 			return err
 		}
-		_ = pause(ctx, calm+extra)
+		_ = await.Time(ctx, calm+extra)
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/tables"
 )
 
 func main() {
@@ -77,7 +79,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if *update == "" || failed != nil {
 			continue
 		}
-		if err := replaceTable(*update, table); err != nil {
+		if err := tables.Replace(*update, "chaos", table); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/quaygen/quaygen/cmd/internal/await"
 )
 
 const (
@@ -42,7 +44,7 @@ func newNode(q *embeddedQuay) (*node, error) {
 func (w *world) pulling(ctx context.Context, c *consumer, n *node, interval time.Duration, draw *rand.Rand) {
 	defer n.client.CloseIdleConnections()
 	for {
-		if pause(ctx, time.Duration((0.5+draw.Float64())*float64(interval))) != nil {
+		if await.Time(ctx, time.Duration((0.5+draw.Float64())*float64(interval))) != nil {
 			return
 		}
 		held := c.current.Load()

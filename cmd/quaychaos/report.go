@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -133,22 +132,3 @@ func spread(all []time.Duration, quantiles ...float64) string {
 }
 
 func rounded(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
-
-const (
-	tableBegins = "<!-- made by make chaos: begin -->\n"
-	tableEnds   = "<!-- made by make chaos: end -->\n"
-)
-
-// replaceTable writes the table between the two marks of a file.
-func replaceTable(path, table string) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	head, rest, begins := strings.Cut(string(data), tableBegins)
-	_, tail, ends := strings.Cut(rest, tableEnds)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no place for the table: the lines %q and %q", path, strings.TrimSpace(tableBegins), strings.TrimSpace(tableEnds))
-	}
-	return os.WriteFile(path, []byte(head+tableBegins+table+tableEnds+tail), 0o644) //nolint:gosec // documentation
-}

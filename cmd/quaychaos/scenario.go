@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/quaygen/quaygen/cmd/internal/await"
 )
 
 // result is what one scenario came to.
@@ -135,7 +137,7 @@ func (w *world) settleIn(ctx context.Context, load *stage, consumers []*consumer
 	}
 	waiting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return poll(waiting, 50*time.Millisecond, func() bool {
+	return await.True(waiting, 50*time.Millisecond, func() bool {
 		for _, c := range consumers {
 			if c.current.Load() == nil {
 				return false
@@ -199,7 +201,7 @@ func (w *world) endure(ctx context.Context, r *result, consumers []*consumer, lo
 		return err
 	}
 	say("trouble is over; waiting for what is superseded to end")
-	return pause(ctx, w.most+w.slack()+w.sync)
+	return await.Time(ctx, w.most+w.slack()+w.sync)
 }
 
 // wanted waits until the scenario has seen enough, and says what it has not when its time is over.
@@ -237,7 +239,7 @@ func (w *world) wanted(ctx context.Context, hits *hitCount, kills *killCount, sa
 		if running >= w.least && len(missed) == 0 || running >= w.limit {
 			return missed, nil
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := await.Time(ctx, 200*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -264,7 +266,7 @@ func (s *scrapes) all() []string {
 // scraping reads all that the replicas show on their admin port, now and then until ctx ends.
 func (w *world) scraping(ctx context.Context) error {
 	client := &http.Client{Timeout: 2 * time.Second}
-	for pause(ctx, 2*time.Second) == nil {
+	for await.Time(ctx, 2*time.Second) == nil {
 		for _, r := range w.replicas {
 			_, admin := r.where()
 			for _, path := range []string{"/metrics", "/statusz", "/readyz?verbose"} {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/await"
 )
 
 // What people do without the service: one robot for all, its token copied into each namespace by a script.
@@ -25,7 +27,7 @@ func (w *world) scripted(ctx context.Context, i int, consumers []*consumer) erro
 		return nil
 	}
 	// Robots take turns, as they do in the other scenarios once they have run for a while.
-	if pause(ctx, w.every*time.Duration(i)/time.Duration(w.robots)) != nil {
+	if await.Time(ctx, w.every*time.Duration(i)/time.Duration(w.robots)) != nil {
 		return nil
 	}
 	for ctx.Err() == nil {
@@ -38,7 +40,7 @@ func (w *world) scripted(ctx context.Context, i int, consumers []*consumer) erro
 			return err
 		}
 		w.journal.regenerated()
-		if w.hand(ctx, short, made.Token, consumers, perNamespace) != nil || pause(ctx, w.every) != nil {
+		if w.hand(ctx, short, made.Token, consumers, perNamespace) != nil || await.Time(ctx, w.every) != nil {
 			return nil
 		}
 	}
@@ -55,7 +57,7 @@ func (w *world) hand(ctx context.Context, short, token string, consumers []*cons
 		return fmt.Errorf("writing a pull secret: %w", err)
 	}
 	for _, c := range consumers {
-		if err := pause(ctx, each); err != nil {
+		if err := await.Time(ctx, each); err != nil {
 			return err
 		}
 		c.current.Store(&content{robot: user, data: string(data), got: time.Now()})

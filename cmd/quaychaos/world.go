@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quaygen/quaygen/cmd/internal/await"
 	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
@@ -212,7 +213,7 @@ func (r *replica) kill() {
 func (w *world) ready(ctx context.Context) error {
 	client := &http.Client{Timeout: 5 * time.Second}
 	for _, r := range w.replicas {
-		if err := poll(ctx, 100*time.Millisecond, func() bool {
+		if err := await.True(ctx, 100*time.Millisecond, func() bool {
 			_, admin := r.where()
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/readyz", nil)
 			if err != nil {
@@ -225,27 +226,6 @@ func (w *world) ready(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// poll calls until it is true.
-func poll(ctx context.Context, interval time.Duration, until func() bool) error {
-	for !until() {
-		if err := pause(ctx, interval); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // printed returns all that the replicas printed, dead ones included.

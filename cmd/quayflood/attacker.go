@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/await"
 )
 
 // attacker is one kind of attack at work, in a process of its own: what it costs is measured apart, and it can be ended.
@@ -78,7 +80,7 @@ func attacking(ctx context.Context, name string, workers int, target string, out
 			held := a.held.Load()
 			ready := time.Since(start) > warming || held >= int64(a.workers) || time.Since(start) > 2*time.Second && held <= last
 			last = max(last, held)
-			if encoder.Encode(a.progress(ready)) != nil || pause(ctx, 250*time.Millisecond) != nil {
+			if encoder.Encode(a.progress(ready)) != nil || await.Time(ctx, 250*time.Millisecond) != nil {
 				return
 			}
 		}
@@ -96,7 +98,7 @@ func again(ctx context.Context, wait time.Duration, do func()) {
 	for ctx.Err() == nil {
 		do()
 		if wait > 0 {
-			_ = pause(ctx, wait)
+			_ = await.Time(ctx, wait)
 		}
 	}
 }

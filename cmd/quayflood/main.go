@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/quaygen/quaygen/cmd/internal/tables"
 )
 
 func main() {
@@ -123,7 +125,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *update == "" || failed != nil {
 		return failed
 	}
-	return replaceTable(*update, table)
+	return tables.Replace(*update, "flood", table)
 }
 
 // floods measures valid callers alone, and then under each attack, on one service.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quaygen/quaygen/cmd/internal/await"
 	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
@@ -84,7 +85,7 @@ func (w *world) measure(ctx context.Context, p plan, size size) (*measurement, e
 	stopLooking := w.looking(ctx, &m.worst)
 	defer stopLooking()
 	if attack != nil {
-		if err := poll(ctx, 50*time.Millisecond, func() bool { return latest(attack).Ready }); err != nil {
+		if err := await.True(ctx, 50*time.Millisecond, func() bool { return latest(attack).Ready }); err != nil {
 			return nil, err
 		}
 	}
@@ -172,7 +173,7 @@ func (w *world) looking(ctx context.Context, worst *state) (stop func()) {
 			if s, err := w.look(ctx); err == nil {
 				*worst = worst.worst(s)
 			}
-			_ = pause(ctx, 500*time.Millisecond)
+			_ = await.Time(ctx, 500*time.Millisecond)
 		}
 	})
 	return func() { cancel(); done.Wait() }
@@ -180,12 +181,12 @@ func (w *world) looking(ctx context.Context, worst *state) (stop func()) {
 
 // settled returns the state some time after an attack, and an error if connections are left of it.
 func (w *world) settled(ctx context.Context, size size) (s state, err error) {
-	if err := pause(ctx, size.rest); err != nil {
+	if err := await.Time(ctx, size.rest); err != nil {
 		return s, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if failed := poll(waiting, 50*time.Millisecond, func() bool {
+	if failed := await.True(waiting, 50*time.Millisecond, func() bool {
 		s, err = w.look(ctx)
 		return err == nil && s.connections == 0
 	}); failed != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -75,23 +74,4 @@ func number(f float64) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
-}
-
-const (
-	tableBegins = "<!-- made by make flood: begin -->\n"
-	tableEnds   = "<!-- made by make flood: end -->\n"
-)
-
-// replaceTable writes the table between the two marks of a file.
-func replaceTable(path, table string) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	head, rest, begins := strings.Cut(string(data), tableBegins)
-	_, tail, ends := strings.Cut(rest, tableEnds)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no place for the table: the lines %q and %q", path, strings.TrimSpace(tableBegins), strings.TrimSpace(tableEnds))
-	}
-	return os.WriteFile(path, []byte(head+tableBegins+table+tableEnds+tail), 0o644) //nolint:gosec // documentation
 }

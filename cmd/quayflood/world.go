@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/quaygen/quaygen/cmd/internal/await"
 	"github.com/quaygen/quaygen/cmd/internal/child"
 )
 
@@ -98,7 +99,7 @@ func (w *world) start(ctx, starting context.Context) error {
 		return err
 	}
 	w.http, w.grpc, w.admin = at[1], at[2], at[3]
-	return poll(starting, 100*time.Millisecond, func() bool {
+	return await.True(starting, 100*time.Millisecond, func() bool {
 		_, err := w.ask(starting, "/readyz")
 		return err == nil
 	})
@@ -213,25 +214,4 @@ func (w *world) close() {
 		}
 	}
 	_ = os.RemoveAll(w.dir)
-}
-
-// poll calls until it is true.
-func poll(ctx context.Context, interval time.Duration, until func() bool) error {
-	for !until() {
-		if err := pause(ctx, interval); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
