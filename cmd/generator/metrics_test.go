@@ -82,8 +82,8 @@ func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
 	p, _ := newProcessWithCertificates(t)                      // there is a CA of clients' certificates
 	p.edit("every: 1h, overlap: 9s", "every: 7s, overlap: 6s") // there is a superseded generation soon
 	p.edit("robots:\n", "ledger: {file: ./ledger.db}\naudit: {file: ./audit.jsonl}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
-	p.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 500, Times: 1})   // a step that fails
-	p.quay.Inject(quaytest.Fault{Operation: "permission.put", Status: 500, Times: 3}) // one that keeps a generation from being published
+	p.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 500, Times: 1})    // a step that fails
+	publish := p.quay.Inject(quaytest.Fault{Operation: "permission.put", Status: 500}) // keeps generations from being published
 	p.traced("")
 	p.start()
 	shown := map[string]family{} // at any time: some are absent for a moment
@@ -91,6 +91,12 @@ func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
 		_, text := p.admin("/metrics")
 		maps.Copy(shown, families(text))
 	}
+	p.until("a generation that is not published is shown", func() bool {
+		look()
+		_, ok := shown["quaygen_robot_unpublished_since_timestamp_seconds"]
+		return ok
+	})
+	publish()
 	p.until("there is a pull secret", func() bool { look(); status, _ := p.ask(p.token()); return status == http.StatusOK })
 	for _, r := range p.quay.Robots("myorg") {
 		if strings.HasPrefix(r.Short, "k8s_puller_g") {
