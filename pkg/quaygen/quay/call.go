@@ -83,7 +83,7 @@ func (c *Client) attempt(ctx context.Context, in call, out any, n int) (Answer, 
 	if in.as == asToken {
 		var err error
 		if token, err = c.token.get(); err != nil {
-			return Answer{}, in.fail(KindTokenRejected, oneLine(err.Error()), err)
+			return Answer{}, in.fail(KindTokenRejected, shorten(oneLine(err.Error())), err)
 		}
 	}
 	ctx, span := c.trace(ctx, in, n, time.Since(asked))
@@ -100,7 +100,7 @@ func (c *Client) exchange(ctx context.Context, in call, out any, token secret.St
 	defer stop()
 	req, secrets, err := c.request(attempt, in, token)
 	if err != nil {
-		return Answer{}, 0, in.fail(KindInvalid, oneLine(err.Error()), nil)
+		return Answer{}, 0, in.fail(KindInvalid, shorten(oneLine(err.Error())), nil)
 	}
 
 	sent := time.Now()
@@ -111,8 +111,8 @@ func (c *Client) exchange(ctx context.Context, in call, out any, token secret.St
 	case errors.Is(err, errTooLarge):
 		return answer, got.status, malformed(in, answer.Date, err.Error())
 	case err != nil:
-		message, cause := unreachable(ctx, attempt, err)
-		e := in.fail(KindUnreachable, oneLine(without(message, secrets)), cause)
+		why, cause := unreachable(ctx, attempt, err)
+		e := in.fail(KindUnreachable, presentable(why, secrets...), cause)
 		e.Date = answer.Date
 		return answer, got.status, e
 	}

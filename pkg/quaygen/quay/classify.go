@@ -6,6 +6,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -103,7 +104,7 @@ func classify(op, subject string, got reply, secrets []string) *APIError {
 	case !isJSON:
 		text = title(got.body)
 	}
-	e.Message = oneLine(without(text, secrets))
+	e.Message = presentable(text, secrets...)
 	return e
 }
 
@@ -203,17 +204,28 @@ func title(body []byte) string {
 	return html.UnescapeString(string(body[start : start+end]))
 }
 
-// without removes the credentials of a request from a text, should somebody have echoed them.
+// Tokens of Quay have 40 letters and digits (OAuth) or 64 (robots); what is longer may be a pair for Basic auth. Others have
+// the form of a JWT. Names, identifiers of requests and the like are shorter, or have other characters in them.
+var tokenLike = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?|[A-Za-z0-9]{40,}={0,2}`)
+
+// without removes credentials from a text, should somebody have echoed them: those of the request, and whatever looks
+// like another one.
 func without(text string, secrets []string) string {
+	const redacted = "[redacted]"
 	for _, s := range secrets {
 		if s != "" {
-			text = strings.ReplaceAll(text, s, "[redacted]")
+			text = strings.ReplaceAll(text, s, redacted)
 		}
 	}
-	return text
+	return tokenLike.ReplaceAllLiteralString(text, redacted)
 }
 
-// oneLine keeps the printable characters of s, joins white space, and cuts after maxMessage bytes.
+// presentable makes a text of anybody's fit for errors: one line of at most maxMessage bytes, without credentials.
+func presentable(text string, secrets ...string) string {
+	return shorten(without(oneLine(text), secrets))
+}
+
+// oneLine keeps the printable characters of s, and joins white space.
 func oneLine(s string) string {
 	if len(s) > 8*maxMessage {
 		s = s[:8*maxMessage]
@@ -227,7 +239,10 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-	s = strings.Join(strings.Fields(s), " ")
+	return strings.Join(strings.Fields(s), " ")
+}
+
+func shorten(s string) string {
 	if len(s) <= maxMessage {
 		return s
 	}

@@ -103,7 +103,7 @@ type APIError struct {
 	// Kind is what went wrong.
 	Kind Kind
 	// Message is Quay's reason, taken from the error fields of a JSON answer or the title of a web page: one line of
-	// at most 300 bytes, without anything that the request carried as a credential. Never a body.
+	// at most 300 bytes, without what the request carried as a credential, or what looks like one. Never a body.
 	Message string
 	// RetryAfter is what Quay asked to wait; 0 if it did not say.
 	RetryAfter time.Duration

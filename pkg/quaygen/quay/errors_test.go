@@ -2,6 +2,7 @@ package quay_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -265,6 +266,20 @@ func TestEchoedCredentialsStayOutOfErrors(t *testing.T) {
 				t.Errorf("%q got into %q", s, text)
 			}
 		}
+	}
+}
+
+// A Quay that lists what it holds must not get tokens of other robots into errors; names and numbers that help stay.
+func TestWhateverLooksLikeACredentialStaysOutOfErrors(t *testing.T) {
+	const other, jwt = "OTHER0TOKEN0OTHER0TOKEN0OTHER0TOKEN0OTHER0TOKEN0OTHER0TOKEN0ABCD", "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln-nature_"
+	pair := base64.StdEncoding.EncodeToString([]byte("acme+other:" + other))
+	said := "robot acme+k8s_a_name_that_is_quite_long_g469980 of backend/services/payments/a-repository, request 0123456789abcdef0123456789abcdef"
+	rt := &fake{answer: func(int, *http.Request) *http.Response {
+		return response(400, asJSON, bare(said+": "+other+", Basic "+pair+", "+jwt))
+	}}
+	_, _, err := client(t, rt).CreateRobot(t.Context(), robot(t, "acme", "ci"), quay.CreateOptions{})
+	if want := said + ": [redacted], Basic [redacted], [redacted]"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -153,6 +153,6 @@ func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
 		LastAccessedOff:  out.Features["USER_LAST_ACCESSED"] == false,
 		RobotsDisallowed: out.Config["ROBOTS_DISALLOW"] == true,
 		ReadOnly:         out.State == "readonly",
-		Version:          oneLine(version),
+		Version:          presentable(version),
 	}, nil
 }
