@@ -25,6 +25,7 @@ type quayMetrics struct {
 	seconds  *prometheus.HistogramVec
 	waits    *prometheus.HistogramVec
 	limit    *prometheus.GaugeVec
+	expiry   *prometheus.GaugeVec
 }
 
 func newQuayMetrics(registerer prometheus.Registerer) *quayMetrics {
@@ -43,8 +44,11 @@ func newQuayMetrics(registerer prometheus.Registerer) *quayMetrics {
 		limit: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "quaygen_quay_limit_calls_per_second", Help: "Our own limit for calls to Quay: qps of the registry's limits.",
 		}, []string{"registry"}),
+		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "quaygen_quay_token_expiry_timestamp_seconds", Help: "When the API token ends, as tokenExpires of the registry says; absent where it is not said, since Quay does not tell.",
+		}, []string{"registry"}),
 	}
-	registerer.MustRegister(m.requests, m.seconds, m.waits, m.limit)
+	registerer.MustRegister(m.requests, m.seconds, m.waits, m.limit, m.expiry)
 	return m
 }
 
@@ -67,11 +71,15 @@ func (m *quayMetrics) waited(registry string) func(lane string, waited time.Dura
 	}
 }
 
-// limits shows those of the configuration that is in use now.
-func (m *quayMetrics) limits(c *config.Config) {
+// apply shows what the configuration that is in use now says.
+func (m *quayMetrics) apply(c *config.Config) {
 	m.limit.Reset()
+	m.expiry.Reset()
 	for _, r := range c.Registries {
 		m.limit.WithLabelValues(r.Name).Set(r.Quay.QPS)
+		if !r.TokenExpires.IsZero() {
+			m.expiry.WithLabelValues(r.Name).Set(float64(r.TokenExpires.Unix()))
+		}
 	}
 }
 

@@ -79,7 +79,8 @@ func documented(t *testing.T) map[string]family {
 }
 
 func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
-	p, _ := newProcessWithCertificates(t)                      // there is a CA of clients' certificates
+	p, _ := newProcessWithCertificates(t) // there is a CA of clients' certificates
+	p.edit("tokenFile: ./token", "tokenFile: ./token, tokenExpires: 2094-11-05")
 	p.edit("every: 1h, overlap: 9s", "every: 7s, overlap: 6s") // there is a superseded generation soon
 	p.edit("robots:\n", "ledger: {file: ./ledger.db}\naudit: {file: ./audit.jsonl}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
 	p.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: 500, Times: 1})    // a step that fails

@@ -205,7 +205,7 @@ func (s *server) apply(cfg *config.Config) error {
 	s.trail.Record(&audit.Configuration{Digest: cfg.Digest(), Result: audit.ResultOK})
 	s.auth.current.Store(&authenticate)
 	s.engine.Apply(robots)
-	s.quay.limits(cfg)
+	s.quay.apply(cfg)
 	answers := settings(cfg)
 	answers.Labels = s.labels.Labels
 	s.service.Apply(answers)

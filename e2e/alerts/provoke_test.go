@@ -37,6 +37,8 @@ func seldom(n int, f func(s *service)) func(s *service) {
 
 func asks(s *service) { s.ask(clientToken) }
 
+var inTwelveDays = time.Now().Add(12 * 24 * time.Hour / speed).Format(time.RFC3339)
+
 // troubles has every alert: TestEveryAlertFiresOnTheRunningServiceAndOnlyThen fails for one without.
 var troubles = map[string]trouble{
 	"QuaygenAbsent":          {provoke: (*service).kill, heal: (*service).start},
@@ -128,6 +130,11 @@ var troubles = map[string]trouble{
 			s.write("token", "0123456789012345678901234567890123456789")
 		},
 		heal: func(s *service) { s.move("token.good", "token") },
+	},
+	"QuaygenAPITokenExpiresSoon": {
+		edits:   []string{"tokenFile: ./token", "tokenFile: ./token, tokenExpires: 2094-11-05"},
+		provoke: func(s *service) { s.edit("2094-11-05", inTwelveDays) },
+		heal:    func(s *service) { s.edit(inTwelveDays, "2094-11-05") },
 	},
 	"QuaygenQuayLimitsCalls": {provoke: func(s *service) { s.fault(`{"status": 429}`) }, heal: (*service).noFaults},
 	// A list each 500 ms, of one each second that is allowed.

@@ -56,6 +56,8 @@ type Registry struct {
 	Name string
 	Host string      // under which images are pulled, with the port if the URL has one; default: that of the URL
 	Quay quay.Config // URL, TokenFile, CAFile, QPS and Burst are set
+
+	TokenExpires time.Time // when the token in TokenFile ends, as whoever made it says; zero: not said
 }
 
 // Robot is what callers ask for by Name, one robot of Quay in generations.

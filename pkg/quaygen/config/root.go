@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -105,6 +106,7 @@ func (d *decoder) registry(v value) Registry {
 	r.Quay.URL = d.url(o.require("url", "the address of Quay, such as https://quay.example.com"))
 	r.Host = d.host(o.get("host"), r.Quay.URL)
 	r.Quay.TokenFile = o.require("tokenFile", "the path of a file that holds an OAuth token of Quay").file(tokenFile)
+	r.TokenExpires = d.tokenExpires(o.get("tokenExpires"))
 	r.Quay.CAFile = o.get("caFile").file(certificates)
 
 	limits := o.get("limits").object()
@@ -112,6 +114,15 @@ func (d *decoder) registry(v value) Registry {
 	r.Quay.QPS = limits.get("qps").number(defaultQPS, 1000)
 	r.Quay.Burst = limits.get("burst").whole(defaultBurst, 10_000)
 	return r
+}
+
+// tokenExpires reads what Quay's API does not tell of the token that it is called with.
+func (d *decoder) tokenExpires(v value) time.Time {
+	t := v.moment()
+	if !t.IsZero() && !t.After(time.Now()) {
+		d.warn(v.path, "is over: Quay refuses a token from its end on; write the end of the token that is in tokenFile, or remove the key")
+	}
+	return t
 }
 
 // url reads the address of a Quay. Nothing of an address that could hold a password is quoted.

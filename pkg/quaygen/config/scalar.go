@@ -135,6 +135,22 @@ func (v value) duration(fallback time.Duration) time.Duration {
 	return fallback
 }
 
+// moment reads a time as RFC 3339 writes it, or a day, which stands for its first moment in UTC; zero when it is not written.
+func (v value) moment() time.Time {
+	if !v.is(yaml.ScalarNode, "a time") {
+		return time.Time{}
+	}
+	if v.node.Tag == "!!timestamp" || v.node.Tag == "!!str" { // YAML takes some times without quotes for the former
+		for _, layout := range []string{time.RFC3339, time.DateOnly} {
+			if t, err := time.Parse(layout, v.node.Value); err == nil {
+				return t.UTC()
+			}
+		}
+	}
+	v.fail("%q is not a time; write one such as 2030-01-31 or 2030-01-31T12:00:00Z", clip(v.node.Value))
+	return time.Time{}
+}
+
 // short writes a duration without the zero units that Duration.String appends: 720h, not 720h0m0s.
 func short(d time.Duration) string {
 	s := d.String()

@@ -42,7 +42,7 @@ func TestEveryValueOfAFileArrives(t *testing.T) {
 	want := &config.Config{
 		Instance: "prod-eu",
 		Registries: []config.Registry{
-			{Name: "quay", Host: "registry.example.com", Quay: quay.Config{
+			{Name: "quay", Host: "registry.example.com", TokenExpires: time.Date(2094, 11, 5, 0, 0, 0, 0, time.UTC), Quay: quay.Config{
 				URL: "https://quay.example.com:8443", TokenFile: "/var/run/secrets/quaygen/quay", CAFile: "/etc/quaygen/quay-ca.crt", QPS: 5, Burst: 10,
 			}},
 			{Name: "quay-io", Host: "quay.io", Quay: quay.Config{
@@ -126,7 +126,7 @@ apiVersion: quaygen.dev/v1alpha1
 kind: GeneratorConfig
 instance: demo
 registries:
-- {name: quay, url: "http://[::1]:18080/", tokenFile: ./token, caFile: ../ca, limits: {qps: 12.5, burst: 200}}
+- {name: quay, url: "http://[::1]:18080/", tokenFile: ./token, tokenExpires: "2094-11-05T13:00:00.25+01:00", caFile: ../ca, limits: {qps: 12.5, burst: 200}}
 robots:
 - name: puller
   registry: quay
@@ -146,7 +146,7 @@ safety: {settle: 1s, stepDeadline: 500ms, clockAllowance: 400ms, allowUnsafeTimi
 	safety := rotation.Safety{Settle: time.Second, StepDeadline: 500 * time.Millisecond, ClockAllowance: 400 * time.Millisecond, AllowUnsafeTiming: true}
 	want := &config.Config{
 		Instance: "demo",
-		Registries: []config.Registry{{Name: "quay", Host: "[::1]:18080", Quay: quay.Config{
+		Registries: []config.Registry{{Name: "quay", Host: "[::1]:18080", TokenExpires: time.Date(2094, 11, 5, 12, 0, 0, 250e6, time.UTC), Quay: quay.Config{
 			URL: "http://[::1]:18080", TokenFile: "dir/token", CAFile: "ca", QPS: 12.5, Burst: 200,
 		}}},
 		Robots: []config.Robot{{Registry: "quay", Spec: rotation.Spec{
