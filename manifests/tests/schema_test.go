@@ -95,6 +95,7 @@ func TestTheSchemaRefusesWhatTheChartDoesNotKnow(t *testing.T) {
 		{"quay: {token: abc}", "token"},
 		{"tls: {certManager: {enabled: 'yes'}}", "enabled"},
 		{"tls: {certManager: {issuer: internal}}", "issuer"},
+		{"grpc: {certManager: {duration: 1h}}", "duration"},
 		{"ledger: {type: redis}", "type"},
 		{"ledger: {file: {size: big}}", "size"},
 		{"service: {type: ExternalName}", "type"},

@@ -132,6 +132,17 @@ tls.existingSecret: tls.certManager.enabled makes the Secret; remove tls.existin
 tls.certManager.issuerRef: it has no name; name the Issuer or ClusterIssuer that signs
 {{- end }}
 {{- end }}
+{{- with .Values.grpc.certManager }}
+{{- if and .enabled $.Values.grpc.existingSecret }}
+grpc.existingSecret: grpc.certManager.enabled makes the Secret; remove grpc.existingSecret, or set grpc.certManager.enabled: false
+{{- end }}
+{{- if and .enabled (not $.Values.grpc.enabled) }}
+grpc.certManager.enabled: grpc.enabled is false; set it to true, or grpc.certManager.enabled: false
+{{- end }}
+{{- if and .enabled (not (.issuerRef.name | default $.Values.tls.certManager.issuerRef.name)) }}
+grpc.certManager.issuerRef: neither it nor tls.certManager.issuerRef has a name; name the Issuer or ClusterIssuer that signs
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "quaygen.validate.eso" -}}
