@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +58,7 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if err != nil {
 				return err
 			}
+			collectSooner()
 			return serve(c.Context(), root.log, path, cfg, listen, c.OutOrStdout())
 		},
 	}
@@ -64,6 +67,14 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 	c.Flags().StringVar(&flags.grpc, "grpc-listen", "", "listen here for callers that use gRPC, also where the configuration has no server.grpc")
 	c.Flags().StringVar(&flags.admin, "admin-listen", "", "listen here for probes and metrics instead of at server.admin.listen")
 	return c
+}
+
+// collectSooner lets garbage grow to half of what is in use, unless GOGC says otherwise. Lists of many robots are garbage as soon as
+// they are read; collecting them more often costs a fraction of a second per minute (docs/sizing.md).
+func collectSooner() {
+	if os.Getenv("GOGC") == "" { //nolint:forbidigo // as the runtime reads it, and docs/sizing.md says so
+		debug.SetGCPercent(50)
+	}
 }
 
 // serve runs the service until ctx ends. The audit trail may go to stdout.

@@ -19,7 +19,7 @@ func (s *Service) Names(caller policy.Caller, namespace string) ([]string, error
 
 // names returns those that caller may have in one of the formats.
 func (s *Service) names(caller policy.Caller, namespace string, formats ...Format) ([]string, error) {
-	if !namespaceRE.MatchString(namespace) {
+	if !IsNamespace(namespace) {
 		return nil, &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", Clip(namespace))}
 	}
 	settings := s.settings.Load()

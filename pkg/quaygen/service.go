@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -86,15 +85,6 @@ func (s *Service) Label(name string) string {
 	}
 	return "other"
 }
-
-// Namespaces are DNS labels in Kubernetes; names of pull secrets are what the configuration accepts.
-var (
-	namespaceRE = regexp.MustCompile(`\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\z`)
-	nameRE      = regexp.MustCompile(`\A[a-z0-9][a-z0-9._-]{0,252}\z`)
-)
-
-// IsNamespace reports whether s could be a namespace of Kubernetes.
-func IsNamespace(s string) bool { return namespaceRE.MatchString(s) }
 
 // Get answers a request of an authenticated caller. The answer comes from memory; only for a robot that is being minted
 // right now it waits, together with all others who ask for it. Every error is an [*Error].
@@ -181,15 +171,17 @@ func (s *Service) authorize(ctx context.Context, settings *Settings, caller poli
 	return decision, &Error{Kind: KindDenied, Detail: "this client may not have this pull secret for this namespace"}
 }
 
+func unrendered(s string) bool { return strings.Contains(s, "<no value>") }
+
 func checkForm(caller policy.Caller, r Request) error {
 	switch {
-	case strings.Contains(r.Name+r.Namespace+r.Property+r.Format, "<no value>"):
+	case slices.ContainsFunc([]string{r.Name, r.Namespace, r.Property, r.Format}, unrendered):
 		return &Error{Kind: KindInvalid, Detail: `a template rendered "<no value>": it uses a variable that ESO does not set here`}
-	case !nameRE.MatchString(r.Name):
+	case !isName(r.Name):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be the name of a pull secret: lower-case letters, digits, '.', '_' and '-'", Clip(r.Name))}
 	case r.Namespace == "" && caller.Namespace == "":
 		return &Error{Kind: KindInvalid, Detail: "the namespace is missing: the one that the pull secret is for"}
-	case r.Namespace != "" && !namespaceRE.MatchString(r.Namespace):
+	case r.Namespace != "" && !IsNamespace(r.Namespace):
 		return &Error{Kind: KindInvalid, Detail: fmt.Sprintf("%q cannot be a namespace of Kubernetes", Clip(r.Namespace))}
 	}
 	return nil

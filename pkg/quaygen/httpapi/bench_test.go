@@ -49,6 +49,8 @@ func BenchmarkKeepAliveTraced(b *testing.B) {
 				requests = tracedTo(b, otlptest.New(b, nil), share)
 			}
 			traced, untraced := newIdleWorld(b, func(c *httpapi.Config) { c.Traces = requests }), newIdleWorld(b) // each with its own limits
+			traced.tireless()
+			untraced.tireless()
 			traced.start(b)
 			untraced.start(b)
 			traced.do("GET", target, esoToken)
@@ -84,6 +86,7 @@ func compare(b *testing.B, withTLS bool, with ...func(*quaygen.Service)) {
 }
 
 func (w *world) compare(b *testing.B, withTLS bool) {
+	w.tireless()
 	w.start(b)
 	body := w.do("GET", target, esoToken).Body.Bytes()
 	bare := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -95,6 +98,13 @@ func (w *world) compare(b *testing.B, withTLS bool) {
 		_, _ = rw.Write(body)
 	})
 	race(b, withTLS, w.handler, bare, len(body), "bare")
+}
+
+// tireless has no limit that a benchmark could meet, and still looks whether there is one.
+func (w *world) tireless() {
+	s := settings()
+	s.Limits = map[string]quaygen.Limits{"eso": {QPS: 1e9, Burst: 1e9, Concurrent: 1000, Namespaces: 1000}}
+	w.service.Apply(s)
 }
 
 // race asks two handlers in turn.

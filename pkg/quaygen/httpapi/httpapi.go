@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -191,15 +190,24 @@ func parse(r *http.Request) (quaygen.Request, error) {
 	if err != nil {
 		return invalid("the query is not escaped properly")
 	}
-	for _, key := range slices.Sorted(maps.Keys(query)) {
-		switch {
-		case !slices.Contains(parameters, key):
-			return invalid("there is no query parameter %q; there are %s", quaygen.Clip(key), strings.Join(parameters, ", "))
-		case len(query[key]) > 1:
+	if unclear := unclear(query); len(unclear) > 0 {
+		key := slices.Min(unclear) // the same one each time
+		if slices.Contains(parameters, key) {
 			return invalid("the query parameter %s is there twice", key)
 		}
+		return invalid("there is no query parameter %q; there are %s", quaygen.Clip(key), strings.Join(parameters, ", "))
 	}
 	return quaygen.Request{Name: name, Namespace: query.Get("namespace"), Property: query.Get("property"), Format: query.Get("format")}, nil
+}
+
+// unclear returns the parameters that are unknown, or there more than once.
+func unclear(query url.Values) (keys []string) {
+	for key, values := range query {
+		if len(values) > 1 || !slices.Contains(parameters, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func (h *handler) fail(r *http.Request, w http.ResponseWriter, err error) int {

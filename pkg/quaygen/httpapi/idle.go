@@ -21,11 +21,17 @@ func newIdle() *idle { return &idle{timers: make(map[net.Conn]*time.Timer)} }
 func (i *idle) state(c net.Conn, state http.ConnState) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if timer := i.timers[c]; timer != nil {
+	timer := i.timers[c]
+	switch {
+	case state == http.StateIdle && timer == nil:
+		i.timers[c] = time.AfterFunc(idleTimeout, func() { c.Close() })
+	case timer == nil:
+	case state == http.StateIdle:
+		timer.Reset(idleTimeout)
+	case state == http.StateActive:
+		timer.Stop()
+	default:
 		timer.Stop()
 		delete(i.timers, c)
-	}
-	if state == http.StateIdle {
-		i.timers[c] = time.AfterFunc(idleTimeout, func() { c.Close() })
 	}
 }
