@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -66,13 +67,17 @@ func build(files filesys.FileSystem, dir string) ([]Object, error) {
 	return Decode(manifest)
 }
 
-// Overlays builds the base alone, under the name "base", with each component, and with all of them, as "all".
+// OtherLedger is a component that does not go with the one that keeps the ledger in Kubernetes.
+const OtherLedger = "ledger-file"
+
+// Overlays builds the base alone, under the name "base", with each component, and as "all" with all of them but [OtherLedger].
 func Overlays() (map[string][]Object, error) {
 	components, err := Components()
 	if err != nil {
 		return nil, err
 	}
-	overlays := map[string][]string{"base": nil, "all": components}
+	together := slices.DeleteFunc(slices.Clone(components), func(name string) bool { return name == OtherLedger })
+	overlays := map[string][]string{"base": nil, "all": together}
 	for _, name := range components {
 		overlays[name] = []string{name}
 	}
