@@ -190,8 +190,8 @@ func parse(r *http.Request) (quaygen.Request, error) {
 	if err != nil {
 		return invalid("the query is not escaped properly")
 	}
-	if unclear := unclear(query); len(unclear) > 0 {
-		key := slices.Min(unclear) // the same one each time
+	if keys := unclear(query); len(keys) > 0 {
+		key := slices.Min(keys) // the same one each time
 		if slices.Contains(parameters, key) {
 			return invalid("the query parameter %s is there twice", key)
 		}

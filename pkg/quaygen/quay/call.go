@@ -213,15 +213,14 @@ func (c *Client) send(req *http.Request, in call) (reply, error) {
 		return got, nil
 	}
 	limit := orDefault(in.limit, maxAnswer)
-	var body bytes.Buffer // grows in larger steps than io.ReadAll, which counts for lists of megabytes
-	_, err = body.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
 		return got, fmt.Errorf("reading the answer: %w", err)
-	case int64(body.Len()) > limit:
+	case int64(len(body)) > limit:
 		return got, fmt.Errorf("%w: more than %d bytes", errTooLarge, limit)
 	}
-	got.body = body.Bytes()
+	got.body = body
 	return got, nil
 }
 

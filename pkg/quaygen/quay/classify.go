@@ -205,7 +205,7 @@ func title(body []byte) string {
 }
 
 // Tokens of Quay have 40 letters and digits (OAuth) or 64 (robots); what is longer may be a pair for Basic auth. Others have
-// the form of a JWT. Names, identifiers of requests and the like are shorter, or have other characters in them.
+// the form of a JWT. Names, identifiers of requests and the like are mostly shorter, or have other characters in them.
 var tokenLike = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?|[A-Za-z0-9]{40,}={0,2}`)
 
 // without removes credentials from a text, should somebody have echoed them: those of the request, and whatever looks
@@ -227,9 +227,6 @@ func presentable(text string, secrets ...string) string {
 
 // oneLine keeps the printable characters of s, and joins white space.
 func oneLine(s string) string {
-	if len(s) > 8*maxMessage {
-		s = s[:8*maxMessage]
-	}
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
