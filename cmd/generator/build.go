@@ -45,7 +45,7 @@ func newQuayMetrics(registerer prometheus.Registerer) *quayMetrics {
 			Name: "quaygen_quay_limit_calls_per_second", Help: "Our own limit for calls to Quay: qps of the registry's limits.",
 		}, []string{"registry"}),
 		expiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "quaygen_quay_token_expiry_timestamp_seconds", Help: "When the API token ends, as tokenExpires of the registry says; absent where it is not said, since Quay does not tell.",
+			Name: "quaygen_quay_token_expiry_timestamp_seconds", Help: "When the API token ends, as tokenExpires of the registry says; absent where it is not said, since no call with a token tells when that one ends.",
 		}, []string{"registry"}),
 	}
 	registerer.MustRegister(m.requests, m.seconds, m.waits, m.limit, m.expiry)

@@ -36,6 +36,7 @@ func TestWhatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 		{"two who make the certificate of gRPC", "grpc: {enabled: true, existingSecret: a, certManager: {enabled: true, issuerRef: {name: a}}}", "grpc.existingSecret", "remove"},
 		{"a certificate for nothing", "grpc: {certManager: {enabled: true, issuerRef: {name: a}}}", "grpc.certManager.enabled", "set it to true"},
 		{"nobody who signs for gRPC", "grpc: {enabled: true, certManager: {enabled: true}}", "grpc.certManager.issuerRef", "name the Issuer"},
+		{"an issuer of gRPC without a name", "tls: {certManager: {enabled: true, issuerRef: {name: a}}}\ngrpc: {enabled: true, certManager: {enabled: true, issuerRef: {kind: ClusterIssuer}}}", "grpc.certManager.issuerRef", "name the Issuer"},
 		{"a store of no client", "eso: {clusterSecretStore: {enabled: true, client: other}}", "eso.clusterSecretStore.client", "name a client"},
 		{"a store of a client with one namespace", "eso: {clusterSecretStore: {enabled: true}}\nconfig: {clients: [{name: eso, namespace: a}]}", "eso.clusterSecretStore.client", "namespaceFrom: request"},
 		{"no store", "eso: {clusterExternalSecret: {enabled: true, pullSecret: prod-puller, namespaceSelectors: [{}]}}", "eso.clusterExternalSecret.enabled", "eso.clusterSecretStore.enabled: true"},

@@ -116,7 +116,7 @@ func (d *decoder) registry(v value) Registry {
 	return r
 }
 
-// tokenExpires reads what Quay's API does not tell of the token that it is called with.
+// tokenExpires reads what no call with the token tells (docs/quay-contract.md 1.6).
 func (d *decoder) tokenExpires(v value) time.Time {
 	t := v.moment()
 	if !t.IsZero() && !t.After(time.Now()) {

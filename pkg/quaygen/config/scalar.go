@@ -103,6 +103,8 @@ const maxDuration = 10 * 365 * 24 * time.Hour
 var (
 	daysRE = regexp.MustCompile(`\A([0-9]{1,4})(d|w)\z`)
 	bareRE = regexp.MustCompile(`\A[0-9]{1,9}(?:\.[0-9]{1,9})?\z`)
+
+	momentRE = regexp.MustCompile(`\A[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2}))?\z`)
 )
 
 // duration reads a positive duration as Go writes them, "1h30m". Days are refused rather than guessed at: they are
@@ -140,9 +142,10 @@ func (v value) moment() time.Time {
 	if !v.is(yaml.ScalarNode, "a time") {
 		return time.Time{}
 	}
-	if v.node.Tag == "!!timestamp" || v.node.Tag == "!!str" { // YAML takes some times without quotes for the former
+	// YAML takes some times without quotes for a timestamp. time.Parse alone takes more than RFC 3339.
+	if (v.node.Tag == "!!timestamp" || v.node.Tag == "!!str") && momentRE.MatchString(v.node.Value) {
 		for _, layout := range []string{time.RFC3339, time.DateOnly} {
-			if t, err := time.Parse(layout, v.node.Value); err == nil {
+			if t, err := time.Parse(layout, v.node.Value); err == nil && !t.IsZero() {
 				return t.UTC()
 			}
 		}

@@ -139,8 +139,8 @@ grpc.existingSecret: grpc.certManager.enabled makes the Secret; remove grpc.exis
 {{- if and .enabled (not $.Values.grpc.enabled) }}
 grpc.certManager.enabled: grpc.enabled is false; set it to true, or grpc.certManager.enabled: false
 {{- end }}
-{{- if and .enabled (not (.issuerRef.name | default $.Values.tls.certManager.issuerRef.name)) }}
-grpc.certManager.issuerRef: neither it nor tls.certManager.issuerRef has a name; name the Issuer or ClusterIssuer that signs
+{{- if and .enabled (not (.issuerRef | default $.Values.tls.certManager.issuerRef).name) }}
+grpc.certManager.issuerRef: it has no name, or is empty and tls.certManager.issuerRef has none; name the Issuer or ClusterIssuer that signs
 {{- end }}
 {{- end }}
 {{- end }}
