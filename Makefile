@@ -11,6 +11,9 @@ ACTIONLINT := $(GO) tool -modfile=tools/actionlint/go.mod actionlint
 # Run in proto/.
 BUF := $(GO) tool -modfile=../tools/proto/go.mod buf
 
+# Modules of their own, so that what they need is not the product's.
+OTHERS := tools/image manifests/tests e2e e2e/alerts
+
 # The cluster tests of e2e/ have a target of their own.
 UNIT = $$($(GO) list ./... | grep -v '^github.com/quaygen/quaygen/e2e\b')
 
@@ -48,7 +51,7 @@ vet: ## go vet
 
 lint: ## golangci-lint, at the version of tools/go.mod, and actionlint for .github/workflows
 	$(LINT) run ./...
-	cd tools/image && $(GO) tool -modfile=../go.mod golangci-lint run ./...
+	for module in $(OTHERS); do (cd $$module && $(GO) tool -modfile='$(CURDIR)/tools/go.mod' golangci-lint run ./...) || exit 1; done
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 # It needs the vulnerability database, so it is no part of `make test`. VULN_DB may be a mirror, also file:///path.
@@ -143,13 +146,7 @@ image-test: ## the last commit's image: built twice and compared, then run as a 
 tidy-check: ## go.mod and go.sum say what the code needs, no more and no less
 	$(GO) mod verify
 	$(GO) mod tidy -diff
-	cd tools && $(GO) mod tidy -diff
-	cd tools/actionlint && $(GO) mod tidy -diff
-	cd tools/image && $(GO) mod tidy -diff
-	cd tools/proto && $(GO) mod tidy -diff
-	cd tools/vuln && $(GO) mod tidy -diff
-	cd e2e/alerts && $(GO) mod tidy -diff
-	cd manifests/tests && $(GO) mod tidy -diff
+	for module in tools tools/actionlint tools/proto tools/vuln $(OTHERS); do (cd $$module && $(GO) mod tidy -diff) || exit 1; done
 
 clean: ## remove what was built
 	rm -rf bin .cache

@@ -126,7 +126,7 @@ func (p *Process) exited() error {
 	if strings.Contains(tail, ErrAddressInUse.Error()) {
 		return fmt.Errorf("%s: %w: %w\n%s", p.name, ErrExited, ErrAddressInUse, tail)
 	}
-	return fmt.Errorf("%s: %w (%v)\n%s", p.name, ErrExited, p.err, tail)
+	return fmt.Errorf("%s: %w (%w)\n%s", p.name, ErrExited, p.err, tail)
 }
 
 // Stop asks the process to end and waits for it; when ctx ends first it is

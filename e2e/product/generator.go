@@ -54,13 +54,11 @@ func (g *Generator) locate() error {
 // Ask asks the administrator's port for a path such as /readyz. The answer is
 // for people and monitoring; it never holds a secret.
 func (g *Generator) Ask(ctx context.Context, path string) (status int, body string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.Admin+path, nil)
 	if err != nil {
 		return 0, "", err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := (&http.Client{Timeout: callTimeout}).Do(request)
 	if err != nil {
 		return 0, "", fmt.Errorf("asking generator for %s: %w", path, err)
 	}
