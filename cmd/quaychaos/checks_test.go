@@ -210,8 +210,8 @@ func TestTheJournalTellsWhatARotationIs(t *testing.T) {
 	if len(j.failures) != 2 || !j.failures[0].covered || j.failures[1].covered || len(j.unreached) != 1 {
 		t.Errorf("failures %+v, unreached %v", j.failures, j.unreached)
 	}
-	if len(j.outages) != 1 || j.outages[0] != 18500*time.Millisecond || j.pulls != 4 || j.library != 1 || j.silence != 22*time.Second {
-		t.Errorf("outages %v, %d pulls, %d by the library, silence %v", j.outages, j.pulls, j.library, j.silence)
+	if len(j.outages) != 1 || j.outages[0] != 18500*time.Millisecond || j.pulls != 4 || j.foreign != 1 || j.silence != 22*time.Second {
+		t.Errorf("outages %v, %d pulls, %d by a client that is not ours, silence %v", j.outages, j.pulls, j.foreign, j.silence)
 	}
 }
 

@@ -18,7 +18,7 @@ type journal struct {
 	outcomes  map[string]int       // of refreshes
 	silence   time.Duration        // the longest a consumer went without an answer
 	pulls     int                  // all
-	library   int                  // of these, through a registry client that is not ours
+	foreign   int                  // of these, through a registry client that is not ours
 	failures  []failure            // refused
 	unreached []error              // pulls that never got an answer: trouble of this program or its machine
 	since     map[string]time.Time // by consumer: its pulls have failed since
@@ -108,12 +108,12 @@ func (j *journal) refused(outcome string) {
 }
 
 // pulled notes a pull that began at the time and ended so. Every pull ends well, or is refused, or got no answer at all.
-func (j *journal) pulled(consumer string, c *content, at time.Time, library bool, err error) {
+func (j *journal) pulled(consumer string, c *content, at time.Time, foreign bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.pulls++
-	if library {
-		j.library++
+	if foreign {
+		j.foreign++
 	}
 	since, failing := j.since[consumer]
 	switch {

@@ -23,7 +23,7 @@ import (
 const (
 	image      = organization + "/my-app"
 	tag        = "v1.2.3"
-	libraryNth = 50 // one pull in so many goes through a registry client that is not ours
+	foreignNth = 50 // one pull in so many goes through a registry client that is not ours
 )
 
 // node pulls with what one consumer holds, as a kubelet does: it reads the Secret, and whatever the Secret says is what it uses.
@@ -51,8 +51,8 @@ func (w *world) pulling(ctx context.Context, c *consumer, n *node, interval time
 		if held == nil {
 			continue
 		}
-		pull, library := n.pull, draw.IntN(libraryNth) == 0
-		if library {
+		pull, foreign := n.pull, draw.IntN(foreignNth) == 0
+		if foreign {
 			pull = n.pullByLibrary
 		}
 		at := time.Now()
@@ -60,7 +60,7 @@ func (w *world) pulling(ctx context.Context, c *consumer, n *node, interval time
 		if ctx.Err() != nil {
 			return
 		}
-		w.journal.pulled(c.name, held, at, library, err)
+		w.journal.pulled(c.name, held, at, foreign, err)
 	}
 }
 

@@ -45,7 +45,7 @@ func lines() []line {
 		{"ran for, with all that follows", func(r *result) string { return r.took.Round(time.Second).String() }},
 		{"robots, consumers of each", func(r *result) string { return fmt.Sprintf("%d, %d", r.robots, r.namespaces) }},
 		{"rotations", func(r *result) string { return number(r.journal.rotations) }},
-		{"pulls; of these by go-containerregistry", func(r *result) string { return number(r.journal.pulls) + "; " + number(r.journal.library) }},
+		{"pulls; of these by go-containerregistry", func(r *result) string { return number(r.journal.pulls) + "; " + number(r.journal.foreign) }},
 		{"**pulls that failed because of a rotation**", func(r *result) string { return "**" + number(r.failed-r.uncovered) + "**" }},
 		{"the same, per rotation", func(r *result) string {
 			return fmt.Sprintf("%.2f", float64(r.failed-r.uncovered)/float64(max(1, r.journal.rotations)))
