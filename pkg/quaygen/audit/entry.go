@@ -153,13 +153,13 @@ func (*opened) clip()           {}
 func (*Start) clip()            {}
 func (e *Stop) clip()           { clip(&e.Reason) }
 func (e *Configuration) clip()  { clip(&e.Reason) }
-func (e *Authentication) clip() { clip(&e.Reason) }
-func (e *Operation) clip()      { clip(&e.Name, &e.Namespace, &e.Reason) }
+func (e *Authentication) clip() { clip(&e.From, &e.Reason) }
+func (e *Operation) clip()      { clip(&e.From, &e.Name, &e.Namespace, &e.Reason) }
 func (e *Event) clip()          { clip(&e.Reason) }
 func (e *Step) clip()           { clip(&e.Reason) }
 
 func (e *Request) clip() {
-	clip(&e.Namespace, &e.Name, &e.Property, &e.Format, &e.Reason)
+	clip(&e.From, &e.Namespace, &e.Name, &e.Property, &e.Format, &e.Reason)
 	if e.Credentials == nil {
 		e.Credentials = []Credential{} // a list in the line, too
 	}
