@@ -131,7 +131,7 @@ func printAudit(w io.Writer, r *audit.Report) error {
 	for _, f := range r.Notes {
 		fmt.Fprintf(w, "note: %s\n", f)
 	}
-	fmt.Fprintf(w, "%d records of %d processes", r.Records, r.Processes)
+	fmt.Fprintf(w, "%s; processes: %d", count(r.Records, "record"), r.Processes)
 	if r.Lost > 0 {
 		fmt.Fprintf(w, "; %d more were lost before they could be written, as the records say", r.Lost)
 	}
@@ -140,7 +140,7 @@ func printAudit(w io.Writer, r *audit.Report) error {
 		fmt.Fprintf(w, "first %s\nlast  %s\nhead  %s\n", r.First.Format(time.RFC3339Nano), r.Last.Format(time.RFC3339Nano), r.Head)
 	}
 	if n := len(r.Breaks); n > 0 {
-		return fmt.Errorf("the audit trail is broken in %d places", n)
+		return fmt.Errorf("the audit trail is broken in %s", count(n, "place"))
 	}
 	return nil
 }

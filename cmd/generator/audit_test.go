@@ -29,7 +29,7 @@ func TestServeKeepsAnAuditTrailThatVerifies(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	code, stdout, stderr := try(t, "audit-log", "verify", file)
-	if code != exitOK || !strings.Contains(stdout, "of 1 processes\nfirst 20") || strings.Contains(stdout, "lost") {
+	if code != exitOK || !strings.Contains(stdout, "; processes: 1\nfirst 20") || strings.Contains(stdout, "lost") {
 		t.Errorf("%d, %s%s", code, stdout, stderr)
 	}
 	types := map[string]int{}
@@ -133,7 +133,7 @@ func TestVerifyingTellsWhatIsBrokenFromWhatCannotBeRead(t *testing.T) {
 	}
 	lines := strings.SplitAfter(p.read("audit.jsonl"), "\n")
 	p.write("audit.jsonl", strings.Join(lines[:2], "")+strings.Join(lines[3:], ""))
-	if code, stdout, stderr := try(t, "audit-log", "verify", file); code != exitFailed || !strings.Contains(stdout, file+":3: 1 records before it are missing (3 to 3 of this process)") || !strings.Contains(stderr, "broken in 1 places") {
+	if code, stdout, stderr := try(t, "audit-log", "verify", file); code != exitFailed || !strings.Contains(stdout, file+":3: what this process wrote before it is missing: seq 3 to 3") || !strings.Contains(stderr, "broken in 1 place") {
 		t.Errorf("without line 3: %d, %s%s", code, stdout, stderr)
 	}
 	p.write("audit.jsonl", strings.Join(lines[:len(lines)-2], ""))

@@ -55,8 +55,7 @@ it would not, 3 where there is no such client or pull secret, and 1 where it dep
 			for _, w := range cfg.Warnings() {
 				fmt.Fprintln(c.OutOrStdout(), "warning:", w)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %d robots, %d pull secrets that join several, %d clients, %d rules\n",
-				file, len(cfg.Robots), len(cfg.PullSecrets), len(cfg.Clients), len(cfg.Rules))
+			fmt.Fprintf(c.OutOrStdout(), "%s is valid: %s\n", file, contents(len(cfg.Robots), len(cfg.PullSecrets), len(cfg.Clients), len(cfg.Rules)))
 			return nil
 		},
 	}

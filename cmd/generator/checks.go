@@ -32,7 +32,7 @@ func (s *server) checks() []httpapi.Check {
 	if h := s.engine.Ledger(); h.Robots > 0 {
 		c := httpapi.Check{Name: "ledger"} // no failure: robots are served without it
 		if h.Without > 0 {
-			c.Note = fmt.Sprintf("%d of %d robots that need it are not rotated: %s", h.Without, h.Robots, firstLine(h.Err))
+			c.Note = fmt.Sprintf("robots that need it, and are not rotated: %d of %d: %s", h.Without, h.Robots, firstLine(h.Err))
 		}
 		checks = append(checks, c)
 	}
@@ -84,11 +84,11 @@ func organizationCheck(h rotation.Health) httpapi.Check {
 	case h.At.IsZero(): // or the first robots to be served, of a list that is still being worked through, would do
 		c.Err = h.Err
 	case h.Awaited > 0:
-		c.Err = fmt.Errorf("%d robots in use are still being read", h.Awaited)
+		c.Err = fmt.Errorf("robots in use that are still being read: %d", h.Awaited)
 	case h.Err == nil:
 		c.Note = "listed " + time.Since(h.At).Round(time.Second).String() + " ago"
 	case h.Serving > 0:
-		c.Note = fmt.Sprintf("%d robots are answered from memory: %s", h.Serving, firstLine(h.Err))
+		c.Note = fmt.Sprintf("robots answered from memory: %d: %s", h.Serving, firstLine(h.Err))
 	default:
 		c.Err = h.Err
 	}

@@ -75,7 +75,7 @@ func TestAReplicaIsReadyOnlyWhenItAnswersForWhatIsInUse(t *testing.T) {
 	unready := false
 	q.until("it is ready", func() bool {
 		status, body := q.admin("/readyz?verbose")
-		unready = unready || strings.Contains(body, "1 robots in use are still being read")
+		unready = unready || strings.Contains(body, "robots in use that are still being read: 1")
 		return status == http.StatusOK
 	})
 	if !unready {

@@ -55,7 +55,7 @@ func TestARobotMovesToAnotherInstallationWithoutAMomentWithoutACredential(t *tes
 	// 4. What the old one had of it ends, and nothing else.
 	later.Store(int64(2 * time.Minute)) // its number has passed
 	code, stdout, stderr := try(t, "retire", "puller", "--all", "--config", copied, "--yes")
-	if code != exitOK || !strings.Contains(stdout, "deleted myorg+"+first[0]) || !strings.Contains(stdout, "1 robots were deleted") {
+	if code != exitOK || !strings.Contains(stdout, "deleted myorg+"+first[0]) || !strings.Contains(stdout, "1 robot deleted") {
 		t.Errorf("%d\n%s%s", code, stdout, stderr)
 	}
 	left := alive(old.quay)

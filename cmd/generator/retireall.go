@@ -148,7 +148,7 @@ func (u *uninstall) confirm(c *cobra.Command, instance string, n int) error {
 }
 
 func ask(in io.Reader, out io.Writer, instance string, n int) error {
-	fmt.Fprintf(out, "Whoever pulls with these %d robots fails from then on. Type the instance's name to delete them (%s): ", n, instance)
+	fmt.Fprintf(out, "Whoever pulls with one of them fails from then on. Type the instance's name to delete %s (%s): ", count(n, "robot"), instance)
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if got := strings.TrimSpace(line); got != instance {
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -207,9 +207,9 @@ func (u *uninstallation) show() {
 	case len(u.doc.Robots) == 0:
 		u.screen.say("there is no robot of the instance %q; %s touched", u.doc.Instance, others(u.doc.Others))
 	case u.doc.DryRun:
-		u.screen.say("%d robots of the instance %q would be deleted; %s touched", len(u.doc.Robots), u.doc.Instance, others(u.doc.Others))
+		u.screen.say("%s of the instance %q would be deleted; %s touched", count(len(u.doc.Robots), "robot"), u.doc.Instance, others(u.doc.Others))
 	default:
-		u.screen.say("%d robots of the instance %q are to be deleted; %s touched", len(u.doc.Robots), u.doc.Instance, others(u.doc.Others))
+		u.screen.say("%s of the instance %q will be deleted; %s touched", count(len(u.doc.Robots), "robot"), u.doc.Instance, others(u.doc.Others))
 	}
 }
 
@@ -243,7 +243,7 @@ func (u *uninstallation) end(ctx context.Context) error {
 		left += len(stays)
 	}
 	if left > 0 || len(failed) > 0 {
-		return errors.Join(append(failed, fmt.Errorf("%d robots of the instance %q are left; repeating this goes on with them", left, u.doc.Instance))...)
+		return errors.Join(append(failed, fmt.Errorf("%s of the instance %q left; repeating this goes on from there", count(left, "robot"), u.doc.Instance))...)
 	}
 	return nil
 }
@@ -267,7 +267,7 @@ func (u *uninstallation) conclude() {
 			deleted++
 		}
 	}
-	u.screen.say("%d robots were deleted", deleted)
+	u.screen.say("%s deleted", count(deleted, "robot"))
 	l := u.config.Ledger
 	switch {
 	case l.File != "":

@@ -93,7 +93,7 @@ func TestUninstallingDeletesWhatIsOursAndNothingElse(t *testing.T) {
 	}
 
 	code, stdout, stderr = try(t, "retire", "--all", "--config", path, "--yes")
-	if code != exitOK || !strings.Contains(stdout, "4 robots were deleted") || !strings.Contains(stdout, "what is not deleted: the API token") {
+	if code != exitOK || !strings.Contains(stdout, "4 robots deleted") || !strings.Contains(stdout, "what is not deleted: the API token") {
 		t.Errorf("%d\n%s%s", code, stdout, stderr)
 	}
 	if diff := cmp.Diff(foreign, alive(server)); diff != "" {
@@ -148,11 +148,11 @@ func TestWhereQuayFailsInTheMiddleItIsSaidWhatIsLeftAndARepetitionGoesOn(t *test
 		outcomes[r.Robot] = r.Outcome
 	}
 	want := map[string]string{"myorg+k8s_fixed": "deleted", "myorg+k8s_old_g900": "deleted", "myorg+k8s_puller_g1000": "left", "myorg+k8s_puller_g1100": "left"}
-	if diff := cmp.Diff(want, outcomes); diff != "" || code != exitFailed || !strings.Contains(stderr, `2 robots of the instance "test" are left; repeating this goes on with them`) {
+	if diff := cmp.Diff(want, outcomes); diff != "" || code != exitFailed || !strings.Contains(stderr, `2 robots of the instance "test" left; repeating this goes on from there`) {
 		t.Errorf("%d %s\n%s", code, stderr, diff)
 	}
 	mend()
-	if code, stdout, stderr := try(t, "retire", "--all", "--config", path, "--yes"); code != exitOK || !strings.Contains(stdout, "2 robots were deleted") {
+	if code, stdout, stderr := try(t, "retire", "--all", "--config", path, "--yes"); code != exitOK || !strings.Contains(stdout, "2 robots deleted") {
 		t.Errorf("again: %d\n%s%s", code, stdout, stderr)
 	}
 	if diff := cmp.Diff(foreign, alive(server)); diff != "" {

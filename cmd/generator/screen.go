@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -190,4 +191,17 @@ func block(n *yaml.Node) {
 	for _, child := range n.Content {
 		block(child)
 	}
+}
+
+// count says how many, with the plural where it needs one.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// contents says how much a configuration holds.
+func contents(robots, secrets, clients, rules int) string {
+	return fmt.Sprintf("%s, %s, %s, %s", count(robots, "robot"), count(secrets, "joined pull secret"), count(clients, "client"), count(rules, "rule"))
 }

@@ -438,7 +438,7 @@ func TestARobotThatNeedsALedgerTheProcessHasNotIsServedAndTheProbeSaysSo(t *test
 	p.edit("robots:\n", "ledger: {file: ./ledger.db}\nrobots:\n- {name: fixed, registry: quay, organization: myorg, robot: k8s_fixed, permissions: {repositories: [{name: app}]}, rotation: {strategy: regenerate, every: 1h}, maxRefresh: 1s}\n")
 	p.until("the probe says so", func() bool {
 		status, body := p.admin("/readyz?verbose")
-		return status == http.StatusOK && strings.Contains(body, "[+]ledger ok: 1 of 1 robots that need it are not rotated: fixed: this process was started without one")
+		return status == http.StatusOK && strings.Contains(body, "[+]ledger ok: robots that need it, and are not rotated: 1 of 1: fixed: this process was started without one")
 	})
 	p.until("it is served, and the metric says so", func() bool {
 		_, metrics := p.admin("/metrics")

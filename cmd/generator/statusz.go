@@ -41,7 +41,7 @@ func (s *server) status() httpapi.Status {
 		{Name: "version", Value: currentBuild().String()},
 		{Name: "started", Value: when(s.since)},
 		{Name: "configuration", Value: fmt.Sprintf("%s, digest %s, in use since %s", s.path, used.digest, when(used.since))},
-		{Name: "configured", Value: fmt.Sprintf("%d robots, %d pull secrets that join several, %d clients, %d rules", used.robots, used.secrets, used.clients, used.rules)},
+		{Name: "configured", Value: contents(used.robots, used.secrets, used.clients, used.rules)},
 	}}
 	words := &screen{now: func() time.Time { return now }}
 	for _, robot := range s.engine.Statuses() {

@@ -28,7 +28,7 @@ func TestTheStatusPageTellsPeopleHowRobotsAreDoing(t *testing.T) {
 	p.until("the page shows the generation that is served", func() bool { return strings.Contains(page(), " current</span>") })
 	body := page()
 	for _, text := range []string{
-		"<h1>quaygen test</h1>", currentBuild().String(), p.dir + "/generator.yaml, digest ", "1 robots, 0 pull secrets that join several, 1 clients, 1 rules",
+		"<h1>quaygen test</h1>", currentBuild().String(), p.dir + "/generator.yaml, digest ", "1 robot, 0 joined pull secrets, 1 client, 1 rule",
 		"<td class=\"one\">puller</td><td class=\"one\"></td><td>overlap</td><td class=\"one\">quay: myorg+k8s_puller</td>", "<td class=\"one\">myorg+k8s_puller_g", ">in 5", `<td class="good">ok</td>`, "quay/quay/myorg",
 	} {
 		if !strings.Contains(body, text) {
@@ -38,7 +38,7 @@ func TestTheStatusPageTellsPeopleHowRobotsAreDoing(t *testing.T) {
 	p.away.Store(true)
 	p.until("the page shows that Quay cannot be listed", func() bool {
 		body := page()
-		return strings.Contains(body, "robots are answered from memory") && strings.Contains(body, `<td class="bad">`)
+		return strings.Contains(body, "robots answered from memory: 1: ") && strings.Contains(body, `<td class="bad">`)
 	})
 }
 

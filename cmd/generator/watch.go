@@ -202,11 +202,3 @@ func listingReason(r quaygenv1.ListingReason) string {
 		return "the server begins anew"
 	}
 }
-
-// count says how many, with the plural where it needs one.
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
-}

@@ -209,7 +209,7 @@ func (v *verifier) next(e envelope, o opened, text []byte) {
 	case bytes.Equal(text, v.lastText):
 		v.broken(v.at, "the line before it is repeated")
 	case sameProcess && e.Seq > expected:
-		v.broken(v.at, fmt.Sprintf("%d records before it are missing (%d to %d of this process)", e.Seq-expected, v.last.Seq+1, v.last.Seq+e.Seq-expected))
+		v.broken(v.at, fmt.Sprintf("what this process wrote before it is missing: seq %d to %d", v.last.Seq+1, v.last.Seq+e.Seq-expected))
 	case sameProcess && e.Seq < expected:
 		v.broken(v.at, fmt.Sprintf("it is out of order: record %d of its process after record %d; lines were moved, repeated or inserted", e.Seq, v.last.Seq))
 	case sameProcess:
