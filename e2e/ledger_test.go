@@ -172,11 +172,7 @@ func ledgerNamespace(t *testing.T, c *cluster.Cluster, name string) string {
 
 func openLedger(t *testing.T, c *cluster.Cluster, namespace string) *kubeledger.Store {
 	t.Helper()
-	user, err := c.User("ledger")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := kubeledger.Open(kubeledger.Config{API: user, Namespace: namespace, Instance: "stories"})
+	store, err := kubeledger.Open(kubeledger.Config{API: c.User("ledger"), Namespace: namespace, Instance: "stories"})
 	if err != nil {
 		t.Fatal(err)
 	}

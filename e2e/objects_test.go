@@ -48,7 +48,7 @@ func (s *stage) token(namespace, client string) {
 // trust makes the ConfigMap that says whose certificates quaygen has.
 func (s *stage) trust(namespace string) {
 	s.t.Helper()
-	s.apply(namespace, fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {name: quaygen-ca}, data: {ca.crt: %q}}", s.ca.CertPEM))
+	s.apply(namespace, fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {name: quaygen-ca}, data: {ca.crt: %q}}", s.ca.CertPEM()))
 }
 
 // shipped applies a file of manifests/eso, as applied does.

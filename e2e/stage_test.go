@@ -13,10 +13,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/quaygen/quaygen/e2e/authority"
 	"github.com/quaygen/quaygen/e2e/cluster"
 	"github.com/quaygen/quaygen/e2e/process"
 	"github.com/quaygen/quaygen/e2e/product"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 const (
@@ -38,7 +38,7 @@ type stage struct {
 	c        *cluster.Cluster
 	eso      *process.Process
 	dir      string
-	ca       *authority.Authority
+	ca       *certificatetest.Pair
 	programs product.Programs
 	quay     *product.Quay
 	service  *product.Service
@@ -85,18 +85,16 @@ func emptyStage(t *testing.T) *stage {
 	ctx, cancel := context.WithTimeout(t.Context(), storyTimeout)
 	t.Cleanup(cancel)
 	s.ctx = ctx
+	s.ca = certificatetest.Authority("quaygen-e2e")
 	var err error
-	s.ca, err = authority.New("quaygen-e2e")
-	check(t, err)
 	s.quay, err = s.programs.StartQuay(ctx, s.dir, s.ca)
 	check(t, err)
 	t.Cleanup(s.quay.Kill)
 	token, err := s.quay.APIToken()
 	check(t, err)
 	known.credential("the API token", token)
-	pair, err := s.ca.Server("127.0.0.1")
-	check(t, err)
-	s.pair = [2]string{s.write("tls.crt", pair.CertPEM), s.write("tls.key", pair.KeyPEM)}
+	own := s.ca.Issue("quaygen", certificatetest.ForLoopback)
+	s.pair = [2]string{s.write("tls.crt", own.CertPEM()), s.write("tls.key", own.KeyPEM())}
 	return s
 }
 

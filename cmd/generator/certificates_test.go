@@ -1,82 +1,21 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
-// A clientCA signs the certificates of clients.
-type clientCA struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newClientCA(t *testing.T) *clientCA {
-	t.Helper()
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: "client CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	cert, key := sign(t, template, nil, nil)
-	return &clientCA{t: t, cert: cert, key: key}
-}
-
-// sign makes a certificate that is valid for an hour if it says nothing else; without a parent it signs itself.
-func sign(t *testing.T, template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if template.NotBefore.IsZero() {
-		template.NotBefore = time.Now().Add(-time.Hour)
-	}
-	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(time.Hour)
-	}
-	if parent == nil {
-		parent, by = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
-}
-
-func (ca *clientCA) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
-}
-
-// issue returns a certificate for use by a client with what change makes of it.
-func (ca *clientCA) issue(name string, change func(*x509.Certificate)) *tls.Certificate {
-	ca.t.Helper()
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	if change != nil {
-		change(template)
-	}
-	cert, key := sign(ca.t, template, ca.cert, ca.key)
-	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
-}
-
 // newProcessWithCertificates knows clients by the certificates of a CA.
-func newProcessWithCertificates(t *testing.T) (*process, *clientCA) {
+func newProcessWithCertificates(t *testing.T) (*process, *certificatetest.Pair) {
 	t.Helper()
-	p, ca := newProcess(t), newClientCA(t)
-	p.write("ca.crt", ca.pem())
+	p, ca := newProcess(t), certificatetest.Authority("client CA")
+	p.write("ca.crt", string(ca.CertPEM()))
 	p.edit("keyFile: ./tls.key", "keyFile: ./tls.key, clientCAFile: ./ca.crt")
 	p.edit("clients: [{name: eso, bearerTokenFile: ./eso, namespaceFrom: request}]", `clients:
 - {name: eso, bearerTokenFile: ./eso, certificate: {commonName: eso}, namespaceFrom: request}
@@ -108,7 +47,8 @@ func TestAClientIsKnownByItsCertificate(t *testing.T) {
 	p.ready()
 	base := p.logged(`msg=serving .*http=(\S+)`)
 	p.until("there is a pull secret", func() bool { status, _ := p.ask(p.token()); return status == http.StatusOK })
-	dns := func(name string) func(*x509.Certificate) {
+	another := certificatetest.Authority("another CA")
+	dns := func(name string) certificatetest.Change {
 		return func(c *x509.Certificate) { c.DNSNames = []string{name} }
 	}
 	const noHandshake = 0
@@ -118,22 +58,22 @@ func TestAClientIsKnownByItsCertificate(t *testing.T) {
 		token       string
 		status      int
 	}{
-		{"the right one", ca.issue("eso", nil), "", http.StatusOK},
-		{"a tenant's", ca.issue("", dns("tenant.test")), "", http.StatusOK},
-		{"of a tenant of another namespace", ca.issue("", dns("stranger.test")), "", http.StatusForbidden},
-		{"an operator's, although the rule is for all", ca.issue("admin", nil), "", http.StatusForbidden},
-		{"nobody's", ca.issue("nobody", nil), "", http.StatusUnauthorized},
-		{"two clients'", ca.issue("eso", dns("tenant.test")), "", http.StatusUnauthorized},
+		{"the right one", ca.Client("eso"), "", http.StatusOK},
+		{"a tenant's", ca.Client("", dns("tenant.test")), "", http.StatusOK},
+		{"of a tenant of another namespace", ca.Client("", dns("stranger.test")), "", http.StatusForbidden},
+		{"an operator's, although the rule is for all", ca.Client("admin"), "", http.StatusForbidden},
+		{"nobody's", ca.Client("nobody"), "", http.StatusUnauthorized},
+		{"two clients'", ca.Client("eso", dns("tenant.test")), "", http.StatusUnauthorized},
 		{"none", nil, "", http.StatusUnauthorized},
 		{"none, and a token", nil, p.token(), http.StatusOK},
-		{"nobody's, and a token", ca.issue("nobody", nil), p.token(), http.StatusOK},
-		{"the same client's, and a token", ca.issue("eso", nil), p.token(), http.StatusOK},
-		{"another client's, and a token", ca.issue("other", nil), p.token(), http.StatusUnauthorized},
-		{"of another CA", newClientCA(t).issue("eso", nil), "", noHandshake},
-		{"of another CA, and a token", newClientCA(t).issue("eso", nil), p.token(), noHandshake},
-		{"expired", ca.issue("eso", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }), "", noHandshake},
-		{"not yet valid", ca.issue("eso", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), "", noHandshake},
-		{"a server's", ca.issue("eso", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), "", noHandshake},
+		{"nobody's, and a token", ca.Client("nobody"), p.token(), http.StatusOK},
+		{"the same client's, and a token", ca.Client("eso"), p.token(), http.StatusOK},
+		{"another client's, and a token", ca.Client("other"), p.token(), http.StatusUnauthorized},
+		{"of another CA", another.Client("eso"), "", noHandshake},
+		{"of another CA, and a token", another.Client("eso"), p.token(), noHandshake},
+		{"expired", ca.Client("eso", certificatetest.Until(time.Now().Add(-time.Second))), "", noHandshake},
+		{"not yet valid", ca.Client("eso", certificatetest.From(time.Now().Add(time.Minute))), "", noHandshake},
+		{"a server's", ca.Issue("eso", certificatetest.ForServers()).TLS(), "", noHandshake},
 	} {
 		status, body := p.present(base, c.certificate, c.token)
 		if status != c.status {
@@ -152,13 +92,13 @@ func TestAReplacedCAIsTakenUpWithoutARestart(t *testing.T) {
 	p.start()
 	p.ready()
 	base := p.logged(`msg=serving .*http=(\S+)`)
-	young := newClientCA(t)
-	oldClient, youngClient := old.issue("eso", nil), young.issue("eso", nil)
+	young := certificatetest.Authority("young CA")
+	oldClient, youngClient := old.Client("eso"), young.Client("eso")
 	p.until("the client of the CA gets in", func() bool { status, _ := p.present(base, oldClient, ""); return status == http.StatusOK })
 	if status, _ := p.present(base, youngClient, ""); status != 0 {
 		t.Errorf("the client of a CA to come: %d", status)
 	}
-	p.write("ca.crt", young.pem())
+	p.write("ca.crt", string(young.CertPEM()))
 	p.until("the client of the new CA gets in", func() bool { status, _ := p.present(base, youngClient, ""); return status == http.StatusOK })
 	if status, _ := p.present(base, oldClient, ""); status != 0 {
 		t.Errorf("the client of the CA before: %d", status)
@@ -181,10 +121,10 @@ func TestClientsAreReplacedWithTheConfiguration(t *testing.T) {
 	p.start()
 	p.ready()
 	base := p.logged(`msg=serving .*http=(\S+)`)
-	p.until("the client gets in", func() bool { status, _ := p.present(base, ca.issue("eso", nil), ""); return status == http.StatusOK })
+	p.until("the client gets in", func() bool { status, _ := p.present(base, ca.Client("eso"), ""); return status == http.StatusOK })
 	p.edit("certificate: {commonName: eso}", "certificate: {commonName: eso-2}")
-	p.until("the client of the new configuration gets in", func() bool { status, _ := p.present(base, ca.issue("eso-2", nil), ""); return status == http.StatusOK })
-	if status, _ := p.present(base, ca.issue("eso", nil), ""); status != http.StatusUnauthorized {
+	p.until("the client of the new configuration gets in", func() bool { status, _ := p.present(base, ca.Client("eso-2"), ""); return status == http.StatusOK })
+	if status, _ := p.present(base, ca.Client("eso"), ""); status != http.StatusUnauthorized {
 		t.Errorf("the client before: %d", status)
 	}
 }

@@ -2,13 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/tracing/otlp/otlptest"
 )
 
@@ -45,10 +45,10 @@ func TestTracesGoOverTLSWithACertificateOfOurOwn(t *testing.T) {
 		p := newProcess(t)
 		t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
 		r, ca := securedReceiver(t)
-		cert, key := ca.sign(clientUse)
-		p.write("otel-ca.crt", string(pemOf(ca.cert)))
-		p.write("otel.crt", string(cert))
-		p.write("otel.key", string(key))
+		ours := ca.Issue("quaygen", certificatetest.ForClients)
+		p.write("otel-ca.crt", string(ca.CertPEM()))
+		p.write("otel.crt", string(ours.CertPEM()))
+		p.write("otel.key", string(ours.KeyPEM()))
 		endpoint := map[string]string{"grpc": r.GRPC, "http": r.HTTP}[protocol]
 		p.edit("robots:\n", fmt.Sprintf("tracing: {otlp: {endpoint: %q, protocol: %s, caFile: ./otel-ca.crt, certFile: ./otel.crt, keyFile: ./otel.key}}\nrobots:\n", endpoint, protocol))
 		p.start()
@@ -81,14 +81,9 @@ func TestACollectorThatIsNotTrustedGetsNothingAndTheProbeSaysSo(t *testing.T) {
 }
 
 // securedReceiver asks for a certificate of the authority that it has its own from.
-func securedReceiver(t *testing.T) (*otlptest.Receiver, *authority) {
+func securedReceiver(t *testing.T) (*otlptest.Receiver, *certificatetest.Pair) {
 	t.Helper()
-	ca := newAuthority(t)
-	pair, err := tls.X509KeyPair(ca.sign(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return otlptest.New(t, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientCAs: ca.pool(), ClientAuth: tls.RequireAndVerifyClientCert}), ca
+	ca := certificatetest.Authority("authority")
+	own := ca.Issue("collector", certificatetest.ForLoopback)
+	return otlptest.New(t, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*own.TLS()}, ClientCAs: ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert}), ca
 }
-
-func clientUse(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/httpapi"
@@ -88,23 +88,16 @@ func newMatrix(t *testing.T) *matrix {
 	inMemory.SetHostname("http", quayListener)
 	m.quay = "http://" + quayListener
 	m.write("token", inMemory.AddToken("admin", "org:admin", "repo:admin", "user:admin"))
-	ca := newClientCA(t)
-	m.write("ca.crt", ca.pem())
-	m.roots = x509.NewCertPool()
-	m.roots.AddCert(ca.cert)
+	ca := certificatetest.Authority("authority")
+	m.write("ca.crt", string(ca.CertPEM()))
+	m.roots = ca.Pool()
 	for _, c := range append([]matrixClient{{name: "nobody"}}, matrixClients...) {
 		m.write(c.name, matrixToken(c.name))
-		m.show[c.name] = ca.issue(c.name, nil)
+		m.show[c.name] = ca.Client(c.name)
 	}
-	own := ca.issue("server", func(c *x509.Certificate) {
-		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
-	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.write("tls.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]})))
-	m.write("tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	own := ca.Issue("server", certificatetest.ForLoopback)
+	m.write("tls.crt", string(own.CertPEM()))
+	m.write("tls.key", string(own.KeyPEM()))
 	m.serve()
 	return m
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
@@ -67,7 +68,7 @@ func TestAnOperatorSeesAndSteersTheRobotsOfARealServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := operateWith(t, func(_ *authority, c *tls.Config) serving { return newReal(t, p, cfg, c) })
+	o := operateWith(t, func(_ *certificatetest.Pair, c *tls.Config) serving { return newReal(t, p, cfg, c) })
 	must := func(want int, args ...string) string {
 		t.Helper()
 		code, stdout, stderr := o.try(args...)

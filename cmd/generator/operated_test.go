@@ -3,15 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,72 +19,16 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	quaygenv1 "github.com/quaygen/quaygen/proto/quaygen/v1"
 )
 
 const operatorToken = "operator-0123456789abcdef"
 
-// authority signs certificates for one test.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+// operatedHosts are what the server's certificate is of.
+var operatedHosts = []string{"127.0.0.1", operatedName}
 
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	a.key = a.newKey()
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(raw); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func (a *authority) newKey() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
-}
-
-// sign returns a certificate for loopback, with what change changes of it.
-func (a *authority) sign(change func(*x509.Certificate)) (cert, key []byte) {
-	a.t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "somebody"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"quaygen.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	if change != nil {
-		change(template)
-	}
-	private := a.newKey()
-	raw, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
-}
-
-func pemOf(c *x509.Certificate) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
-}
+const operatedName = "quaygen.example.com"
 
 // operated is a Robots server over TLS on loopback, and who operates it with the command line.
 type operated struct {
@@ -111,9 +48,9 @@ type serving interface {
 }
 
 // operate serves robots until the test ends. change may change the server's side of TLS; without TLS where it returns nil.
-func operate(t *testing.T, robots quaygenv1.RobotsServer, change func(*authority, *tls.Config) *tls.Config) *operated {
+func operate(t *testing.T, robots quaygenv1.RobotsServer, change func(*certificatetest.Pair, *tls.Config) *tls.Config) *operated {
 	t.Helper()
-	return operateWith(t, func(ca *authority, config *tls.Config) serving {
+	return operateWith(t, func(ca *certificatetest.Pair, config *tls.Config) serving {
 		if change != nil {
 			config = change(ca, config)
 		}
@@ -128,20 +65,16 @@ func operate(t *testing.T, robots quaygenv1.RobotsServer, change func(*authority
 }
 
 // operateWith lets a server of any kind serve until the test ends.
-func operateWith(t *testing.T, server func(*authority, *tls.Config) serving) *operated {
+func operateWith(t *testing.T, server func(*certificatetest.Pair, *tls.Config) serving) *operated {
 	t.Helper()
 	o := &operated{t: t, dir: t.TempDir()}
-	ca := newAuthority(t)
-	pair, err := tls.X509KeyPair(ca.sign(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := certificatetest.Authority("authority")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.address = listener.Addr().String()
-	running := server(ca, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
+	running := server(ca, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*ca.Issue("server", certificatetest.ForServers(operatedHosts...)).TLS()}})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -154,10 +87,10 @@ func operateWith(t *testing.T, server func(*authority, *tls.Config) serving) *op
 			t.Error("the token was printed")
 		}
 	})
-	clientCert, clientKey := ca.sign(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
-	o.write("ca.crt", pemOf(ca.cert))
-	o.write("client.crt", clientCert)
-	o.write("client.key", clientKey)
+	client := ca.Issue("somebody", certificatetest.ForClients)
+	o.write("ca.crt", ca.CertPEM())
+	o.write("client.crt", client.CertPEM())
+	o.write("client.key", client.KeyPEM())
 	o.write("token", []byte(operatorToken+"\n"))
 	return o
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	quaygenv1 "github.com/quaygen/quaygen/proto/quaygen/v1"
 )
 
@@ -97,7 +97,7 @@ func TestTheEnvironmentStandsForFlagsThatAreNotGiven(t *testing.T) {
 }
 
 func TestOnLoopbackPlaintextIsPossible(t *testing.T) {
-	o := operate(t, newScripted(fleet()...), func(*authority, *tls.Config) *tls.Config { return nil })
+	o := operate(t, newScripted(fleet()...), func(*certificatetest.Pair, *tls.Config) *tls.Config { return nil })
 	_, port, _ := net.SplitHostPort(o.address)
 	for _, address := range []string{o.address, "localhost:" + port} {
 		if code, _, stderr := o.bare("status", "--server", address, "--plaintext", "--token-file", o.file("token")); code != exitOK {
@@ -107,27 +107,24 @@ func TestOnLoopbackPlaintextIsPossible(t *testing.T) {
 }
 
 func TestAConnectionThatCannotBeUsedIsExplainedWithTheFlagThatHelps(t *testing.T) {
-	signed := func(change func(*x509.Certificate)) func(*authority, *tls.Config) *tls.Config {
-		return func(a *authority, c *tls.Config) *tls.Config {
-			pair, err := tls.X509KeyPair(a.sign(change))
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Certificates = []tls.Certificate{pair}
+	signed := func(changes ...certificatetest.Change) func(*certificatetest.Pair, *tls.Config) *tls.Config {
+		return func(a *certificatetest.Pair, c *tls.Config) *tls.Config {
+			c.Certificates = []tls.Certificate{*a.Issue("server", changes...).TLS()}
 			return c
 		}
 	}
-	asking := func(a *authority, c *tls.Config) *tls.Config {
-		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, a.pool()
+	asking := func(a *certificatetest.Pair, c *tls.Config) *tls.Config {
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, a.Pool()
 		return c
 	}
-	asking12 := func(a *authority, c *tls.Config) *tls.Config {
+	asking12 := func(a *certificatetest.Pair, c *tls.Config) *tls.Config {
 		c.MaxVersion = tls.VersionTLS12
 		return asking(a, c)
 	}
-	stranger := newAuthority(t)
+	stranger := certificatetest.Authority("stranger")
+	expired := certificatetest.Until(time.Now().Add(-time.Minute))
 	for name, c := range map[string]struct {
-		server func(*authority, *tls.Config) *tls.Config
+		server func(*certificatetest.Pair, *tls.Config) *tls.Config
 		args   string
 		says   string // empty: it works
 	}{
@@ -135,19 +132,19 @@ func TestAConnectionThatCannotBeUsedIsExplainedWithTheFlagThatHelps(t *testing.T
 		"no authority":      {args: "--server ADDRESS", says: "give the authority's certificate with --ca-file"},
 		"another authority": {args: "--server ADDRESS --ca-file DIR/stranger.crt", says: "is not from an authority in --ca-file"},
 		"another name": {
-			server: signed(func(c *x509.Certificate) { c.IPAddresses = nil }), args: "--server ADDRESS --ca-file DIR/ca.crt",
+			server: signed(certificatetest.ForServers(operatedName)), args: "--server ADDRESS --ca-file DIR/ca.crt",
 			says: "is for quaygen.example.com, not for \"127.0.0.1\": connect to a name that it has, or say with --server-name",
 		},
-		"another name that is known": {server: signed(func(c *x509.Certificate) { c.IPAddresses = nil }), args: "--server ADDRESS --ca-file DIR/ca.crt --server-name quaygen.example.com"},
+		"another name that is known": {server: signed(certificatetest.ForServers(operatedName)), args: "--server ADDRESS --ca-file DIR/ca.crt --server-name quaygen.example.com"},
 		"expired": {
-			server: signed(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), args: "--server ADDRESS --ca-file DIR/ca.crt",
+			server: signed(certificatetest.ForServers(operatedHosts...), expired), args: "--server ADDRESS --ca-file DIR/ca.crt",
 			says: "which is not now: the server needs another one",
 		},
 		"a certificate is asked for":               {server: asking, args: "--server ADDRESS --ca-file DIR/ca.crt", says: "give one with --cert-file and --key-file"},
 		"a certificate is asked for, in TLS 1.2":   {server: asking12, args: "--server ADDRESS --ca-file DIR/ca.crt", says: "give one with --cert-file and --key-file"},
 		"a certificate is asked for and given":     {server: asking, args: "--server ADDRESS --ca-file DIR/ca.crt --cert-file DIR/client.crt --key-file DIR/client.key"},
 		"a certificate of another authority":       {server: asking, args: "--server ADDRESS --ca-file DIR/ca.crt --cert-file DIR/stranger.crt --key-file DIR/stranger.key", says: "does not accept the certificate in --cert-file"},
-		"a plaintext server":                       {server: func(*authority, *tls.Config) *tls.Config { return nil }, args: "--server ADDRESS", says: "does not speak TLS: is --server right? On loopback, --plaintext goes without"},
+		"a plaintext server":                       {server: func(*certificatetest.Pair, *tls.Config) *tls.Config { return nil }, args: "--server ADDRESS", says: "does not speak TLS: is --server right? On loopback, --plaintext goes without"},
 		"plaintext to a server with TLS":           {args: "--server ADDRESS --plaintext", says: "speak TLS: leave out --plaintext"},
 		"no server":                                {args: "--server 127.0.0.1:1", says: "127.0.0.1:1 cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused; is the server running, and --server right?"},
 		"a name that leads nowhere":                {args: "--server nowhere.invalid:9443", says: "is the server running, and --server right?"},
@@ -163,12 +160,12 @@ func TestAConnectionThatCannotBeUsedIsExplainedWithTheFlagThatHelps(t *testing.T
 			secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 			secure.StartTLS()
 			defer secure.Close()
-			o.write("https.crt", pemOf(secure.Certificate()))
-			o.write("stranger.crt", pemOf(stranger.cert))
+			o.write("https.crt", (&certificatetest.Pair{Certificate: secure.Certificate()}).CertPEM())
+			o.write("stranger.crt", stranger.CertPEM())
 			if strings.Contains(c.args, "stranger.key") {
-				cert, key := stranger.sign(nil)
-				o.write("stranger.crt", cert)
-				o.write("stranger.key", key)
+				theirs := stranger.Issue("somebody", certificatetest.ForClients)
+				o.write("stranger.crt", theirs.CertPEM())
+				o.write("stranger.key", theirs.KeyPEM())
 			}
 			args := strings.NewReplacer("ADDRESS", o.address, "DIR", o.dir, "HTTPS", secure.Listener.Addr().String(), "HTTP", plain.Listener.Addr().String()).Replace(c.args)
 			code, stdout, stderr := o.bare(append([]string{"status", "--token-file", o.file("token")}, strings.Fields(args)...)...)

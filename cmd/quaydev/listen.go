@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // listenOnLoopback refuses every address that others can reach: this Quay guards nothing.
@@ -65,50 +60,12 @@ func (f flags) certificate(host string) (*tls.Config, error) {
 // ownCertificate makes an authority, whose key is forgotten at once, and a certificate of it for loopback.
 func (f flags) ownCertificate(host string) (tls.Certificate, error) {
 	name, _, _ := net.SplitHostPort(host)
-	now := time.Now()
-	authority := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "quaydev authority"},
-		NotBefore:             now.Add(-time.Minute),
-		NotAfter:              now.Add(30 * 24 * time.Hour),
-		KeyUsage:              x509.KeyUsageCertSign,
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    authority.NotBefore,
-		NotAfter:     authority.NotAfter,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	if ip := net.ParseIP(name); ip != nil {
-		leaf.IPAddresses = append(leaf.IPAddresses, ip)
-	}
-	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	ends := certificatetest.Until(time.Now().Add(30 * 24 * time.Hour))
+	authority := certificatetest.Authority("quaydev authority", ends)
+	if err := writeFile(f.caOut, authority.CertPEM(), 0o644); err != nil {
 		return tls.Certificate{}, err
 	}
-	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, &authorityKey.PublicKey, authorityKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, authority, &leafKey.PublicKey, authorityKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityDER})
-	if err := writeFile(f.caOut, text, 0o644); err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: leafKey}, nil
+	return *authority.Issue(name, ends, certificatetest.ForLoopback, certificatetest.ForServers(name)).TLS(), nil
 }
 
 // writeFile replaces a file as a whole, so that who watches it never reads half of it. Whatever mode an older file had,

@@ -56,7 +56,7 @@ func (o *connections) close() {
 // callers are one that makes a connection per call over HTTP/1.1, as ESO does, and two that keep theirs: HTTP/2, gRPC.
 func (w *world) callers() ([]*caller, error) {
 	fresh := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-	own := &tls.Config{RootCAs: w.roots, Certificates: []tls.Certificate{w.certificate}, MinVersion: tls.VersionTLS12}
+	own := &tls.Config{RootCAs: w.roots, Certificates: []tls.Certificate{*w.certificate}, MinVersion: tls.VersionTLS12}
 	var opened connections
 	kept := &http.Transport{TLSClientConfig: own, ForceAttemptHTTP2: true, DialContext: opened.dial}
 	connection, err := grpc.NewClient(w.grpc, grpc.WithTransportCredentials(credentials.NewTLS(own)))

@@ -2,19 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,6 +17,7 @@ import (
 
 	"github.com/quaygen/quaygen/cmd/internal/await"
 	"github.com/quaygen/quaygen/cmd/internal/child"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // world is Quay and one service, and the credentials of its clients.
@@ -33,7 +28,7 @@ type world struct {
 	admin         string // URL
 	roots         *x509.CertPool
 	token         string // of the client that calls as ESO does
-	certificate   tls.Certificate
+	certificate   *tls.Certificate
 	client        *http.Client // for the administrator's port
 }
 
@@ -129,23 +124,15 @@ audit: {file: ./audit.log}
 
 // credentials makes a CA with the certificates of the service and of a client, and the tokens of two others.
 func (w *world) credentials() error {
-	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "quayflood"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	root, rootKey, err := w.certify("ca", ca, nil, nil)
-	if err != nil {
-		return err
+	ca := certificatetest.Authority("quayflood")
+	w.roots = ca.Pool()
+	w.certificate = ca.Client("program")
+	server := ca.Issue("quaygen", certificatetest.ForLoopback)
+	for name, content := range map[string][]byte{"ca.crt": ca.CertPEM(), "server.crt": server.CertPEM(), "server.key": server.KeyPEM()} {
+		if err := w.write(name, string(content)); err != nil {
+			return err
+		}
 	}
-	w.roots = x509.NewCertPool()
-	w.roots.AddCert(root)
-	server := &x509.Certificate{Subject: pkix.Name{CommonName: "quaygen"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	if _, _, err := w.certify("server", server, root, rootKey); err != nil {
-		return err
-	}
-	program := &x509.Certificate{Subject: pkix.Name{CommonName: "program"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	leaf, key, err := w.certify("program", program, root, rootKey)
-	if err != nil {
-		return err
-	}
-	w.certificate = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
 	w.token = random()
 	if err := w.write("eso", w.token); err != nil {
 		return err
@@ -157,35 +144,6 @@ func random() string {
 	raw := make([]byte, 20)
 	_, _ = rand.Read(raw) // never fails
 	return hex.EncodeToString(raw)
-}
-
-// certify writes a certificate and its key; without an issuer it signs itself.
-func (w *world) certify(name string, template, issuer *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Minute), time.Now().Add(24*time.Hour)
-	if issuer == nil {
-		issuer, by = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), by)
-	if err != nil {
-		return nil, nil, err
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := w.write(name+".crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))); err != nil {
-		return nil, nil, err
-	}
-	return certificate, key, w.write(name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
 }
 
 // ask reads a page of the administrator's port.

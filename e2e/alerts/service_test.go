@@ -3,18 +3,11 @@ package alerts
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // patience bounds how long a test waits for what has to come about.
@@ -175,25 +170,10 @@ func (s *service) edit(from, to string) {
 // certificate writes NAME.crt and NAME.key, for loopback, which began and ends so long from now.
 func (s *service) certificate(name string, began, ends time.Duration) {
 	s.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(began), NotAfter: now.Add(ends),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.write(name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
-	s.write(name+".crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
+	own := certificatetest.Authority(name, certificatetest.ForLoopback, certificatetest.From(now.Add(began)), certificatetest.Until(now.Add(ends)))
+	s.write(name+".key", string(own.KeyPEM()))
+	s.write(name+".crt", string(own.CertPEM()))
 }
 
 var serving = regexp.MustCompile(`msg=serving .*http=(\S+) .*admin=(\S+)`)

@@ -20,9 +20,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
-	"github.com/quaygen/quaygen/e2e/authority"
 	"github.com/quaygen/quaygen/e2e/parts"
 	"github.com/quaygen/quaygen/e2e/process"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // Cluster is a running control plane. Close ends it.
@@ -33,7 +33,7 @@ type Cluster struct {
 	Client dynamic.Interface
 
 	dir    string
-	ca     *authority.Authority
+	ca     *certificatetest.Pair
 	mapper *restmapper.DeferredDiscoveryRESTMapper
 	parts  []*process.Process // in the order they were started
 }
@@ -49,11 +49,7 @@ func Start(ctx context.Context, dir string) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ca, err := authority.New("cluster")
-	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{dir: dir, ca: ca}
+	c := &Cluster{dir: dir, ca: certificatetest.Authority("cluster")}
 	defer func() {
 		if err != nil {
 			c.Close()
@@ -101,10 +97,8 @@ func (c *Cluster) start(bin, name string, args, env []string) (*process.Process,
 
 // connect makes the administrator's clients once the API server's URL is known.
 func (c *Cluster) connect(url string) error {
+	c.Config = c.user(url, "admin", "system:masters")
 	var err error
-	if c.Config, err = c.user(url, "admin", "system:masters"); err != nil {
-		return err
-	}
 	if c.Client, err = dynamic.NewForConfig(c.Config); err != nil {
 		return fmt.Errorf("making the client: %w", err)
 	}
@@ -127,20 +121,14 @@ func (c *Cluster) write(name string, content []byte) error {
 
 // writeKeys writes the files that the API server and the controllers share.
 func (c *Cluster) writeKeys() error {
-	serving, err := c.ca.Server("127.0.0.1", "localhost", "kubernetes.default.svc")
-	if err != nil {
-		return err
-	}
+	serving := c.ca.Issue("kube-apiserver", certificatetest.ForLoopback, certificatetest.ForServers("kubernetes.default.svc"))
 	// Only the key counts: it signs ServiceAccount tokens.
-	accounts, err := c.ca.Client("service-accounts")
-	if err != nil {
-		return err
-	}
+	accounts := c.ca.Issue("service-accounts")
 	return errors.Join(
-		c.write("ca.crt", c.ca.CertPEM),
-		c.write("apiserver.crt", serving.CertPEM),
-		c.write("apiserver.key", serving.KeyPEM),
-		c.write("accounts.crt", accounts.CertPEM),
-		c.write("accounts.key", accounts.KeyPEM),
+		c.write("ca.crt", c.ca.CertPEM()),
+		c.write("apiserver.crt", serving.CertPEM()),
+		c.write("apiserver.key", serving.KeyPEM()),
+		c.write("accounts.crt", accounts.CertPEM()),
+		c.write("accounts.key", accounts.KeyPEM()),
 	)
 }

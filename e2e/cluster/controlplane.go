@@ -61,12 +61,8 @@ func (c *Cluster) startAPIServer(ctx context.Context, bin string, port int) erro
 }
 
 func (c *Cluster) startControllers(ctx context.Context, bin string) error {
-	config, err := c.User("system:kube-controller-manager")
-	if err != nil {
-		return err
-	}
 	kubeconfig := c.path("controllers.kubeconfig")
-	if err := WriteKubeconfig(kubeconfig, config); err != nil {
+	if err := WriteKubeconfig(kubeconfig, c.User("system:kube-controller-manager")); err != nil {
 		return err
 	}
 	controllers, err := c.start(bin, "kube-controller-manager", []string{

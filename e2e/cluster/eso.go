@@ -38,12 +38,8 @@ func (c *Cluster) StartESO(ctx context.Context, args ...string) (*process.Proces
 
 	// Unlimited rights: what ESO itself may do is its chart's business. Its own
 	// user name keeps it apart from the stories in the API server's eyes.
-	config, err := c.User("external-secrets", "system:masters")
-	if err != nil {
-		return nil, err
-	}
 	kubeconfig := c.path("eso.kubeconfig")
-	if err := WriteKubeconfig(kubeconfig, config); err != nil {
+	if err := WriteKubeconfig(kubeconfig, c.User("external-secrets", "system:masters")); err != nil {
 		return nil, err
 	}
 	fixed := []string{

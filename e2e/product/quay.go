@@ -3,7 +3,6 @@ package product
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quaygen/quaygen/e2e/authority"
 	"github.com/quaygen/quaygen/e2e/process"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // Organization is the one that quaydev makes, Tag the one tag of each image in it.
@@ -41,23 +40,21 @@ type Quay struct {
 
 // StartQuay starts quaydev with a certificate of ca. It keeps its files in dir,
 // its log in dir/quaydev.log.
-func (p Programs) StartQuay(ctx context.Context, dir string, ca *authority.Authority) (*Quay, error) {
-	pair, err := ca.Server("127.0.0.1")
-	if err != nil {
-		return nil, err
-	}
+func (p Programs) StartQuay(ctx context.Context, dir string, ca *certificatetest.Pair) (*Quay, error) {
+	own := ca.Issue("quay", certificatetest.ForLoopback)
 	path := func(name string) string { return filepath.Join(dir, name) }
-	q := &Quay{CAFile: path("quay-ca.crt"), TokenFile: path("quay-token")}
+	q := &Quay{
+		CAFile: path("quay-ca.crt"), TokenFile: path("quay-token"),
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}},
+	}
 	if err := errors.Join(
-		os.WriteFile(q.CAFile, ca.CertPEM, 0o600),
-		os.WriteFile(path("quay.crt"), pair.CertPEM, 0o600),
-		os.WriteFile(path("quay.key"), pair.KeyPEM, 0o600),
+		os.WriteFile(q.CAFile, ca.CertPEM(), 0o600),
+		os.WriteFile(path("quay.crt"), own.CertPEM(), 0o600),
+		os.WriteFile(path("quay.key"), own.KeyPEM(), 0o600),
 	); err != nil {
 		return nil, err
 	}
-	if q.Transport, err = trusting(ca.CertPEM); err != nil {
-		return nil, err
-	}
+	var err error
 	q.Process, err = p.start("quaydev", path("quaydev.log"), nil, "--json", "--control", "--token-out", q.TokenFile,
 		"--tls-cert", path("quay.crt"), "--tls-key", path("quay.key"),
 		// Robots here live for seconds; so must be what tells that they are in use.
@@ -86,15 +83,6 @@ func (q *Quay) locate() error {
 	}
 	q.URL, q.Host = l.URL, u.Host
 	return nil
-}
-
-// trusting returns a transport that trusts one authority.
-func trusting(caPEM []byte) (*http.Transport, error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(caPEM) {
-		return nil, errors.New("the authority has no certificate")
-	}
-	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}, nil
 }
 
 // Down makes Quay answer 502 to everything, registry included. Up ends that.

@@ -1,14 +1,10 @@
 package auth_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/url"
 	"strings"
 	"testing"
@@ -16,6 +12,7 @@ import (
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 )
 
@@ -24,30 +21,19 @@ const spiffe = "spiffe://cluster.local/ns/external-secrets/sa/external-secrets"
 // leaf returns a certificate with these names, as a client would present it. Who signed it is the TLS layer's business.
 func leaf(t testing.TB, commonNames, dnsNames, uris []string) auth.Presented {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: dnsNames, NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
-	for _, name := range commonNames {
-		template.Subject.ExtraNames = append(template.Subject.ExtraNames, pkix.AttributeTypeAndValue{Type: []int{2, 5, 4, 3}, Value: name})
-	}
-	for _, uri := range uris {
-		u, err := url.Parse(uri)
-		if err != nil {
-			t.Fatal(err)
+	return auth.Presented{Certificate: certificatetest.Authority("", func(c *x509.Certificate) {
+		c.DNSNames = dnsNames
+		for _, name := range commonNames {
+			c.Subject.ExtraNames = append(c.Subject.ExtraNames, pkix.AttributeTypeAndValue{Type: []int{2, 5, 4, 3}, Value: name})
 		}
-		template.URIs = append(template.URIs, u)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return auth.Presented{Certificate: c}
+		for _, uri := range uris {
+			u, err := url.Parse(uri)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.URIs = append(c.URIs, u)
+		}
+	}).Certificate}
 }
 
 func certificates(t testing.TB, clients ...auth.CertificateClient) auth.Authenticator {
@@ -140,6 +126,7 @@ func TestACertificateThatExpiresDuringAConnectionIsRefusedFromThenOn(t *testing.
 	synctest.Test(t, func(t *testing.T) {
 		a := certificates(t, auth.CertificateClient{Name: "eso", CommonName: "eso"})
 		p := leaf(t, []string{"eso"}, nil, nil)
+		p.Certificate.NotAfter = time.Now().Add(time.Hour)
 		for _, step := range []struct {
 			wait time.Duration
 			want string

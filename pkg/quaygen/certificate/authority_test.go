@@ -1,16 +1,11 @@
 package certificate_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,60 +15,8 @@ import (
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
-
-// An issuer is a CA for servers and clients.
-type issuer struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newIssuer(t testing.TB, name string) *issuer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(100 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &issuer{t: t, cert: cert, key: key}
-}
-
-func (i *issuer) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw}))
-}
-
-// issue returns a certificate for use by a client, valid for an hour, with what change makes of it.
-func (i *issuer) issue(name string, change func(*x509.Certificate)) *tls.Certificate {
-	i.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, i.cert, key.Public(), i.key)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // A door is a server that asks for the certificates of clients.
 type door struct {
@@ -86,9 +29,9 @@ type door struct {
 func newDoor(t *testing.T, bundle string) *door {
 	t.Helper()
 	d := &door{t: t, dir: t.TempDir()}
-	cert, key := pair(t, "server", time.Now().Add(100*time.Hour))
-	d.write("tls.crt", string(cert))
-	d.write("tls.key", string(key))
+	own := certificatetest.Authority("server", certificatetest.ForServers("server"))
+	d.write("tls.crt", string(own.CertPEM()))
+	d.write("tls.key", string(own.KeyPEM()))
 	d.write("ca.crt", bundle)
 	p, err := certificate.Load(d.path("tls.crt"), d.path("tls.key"))
 	check(t, err)
@@ -173,32 +116,30 @@ func (d *door) who(client *tls.Config) (string, bool) {
 }
 
 func TestAClientGetsInWithNoCertificateOrAGoodOne(t *testing.T) {
-	ca, other := newIssuer(t, "CA"), newIssuer(t, "other CA")
-	namesake := newIssuer(t, "CA")
-	intermediate := newIssuer(t, "intermediate")
+	ca, other := certificatetest.Authority("CA"), certificatetest.Authority("other CA")
+	namesake := certificatetest.Authority("CA")
+	intermediate := certificatetest.Authority("intermediate")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
-			d := newDoor(t, other.pem()+"a comment\n"+ca.pem())
+			d := newDoor(t, string(other.CertPEM())+"a comment\n"+string(ca.CertPEM()))
 			for _, c := range []struct {
 				what string
 				show *tls.Certificate
 				name string
 				in   bool
 			}{
-				{"the right one", ca.issue("eso", nil), "eso", true},
-				{"of the other CA of the bundle", other.issue("eso-too", nil), "eso-too", true},
+				{"the right one", ca.Client("eso"), "eso", true},
+				{"of the other CA of the bundle", other.Client("eso-too"), "eso-too", true},
 				{"none", nil, "", true},
-				{"of an unknown CA", newIssuer(t, "unknown").issue("eso", nil), "", false},
-				{"of a CA that only has the same name", namesake.issue("eso", nil), "", false},
-				{"of an intermediate that is not sent", intermediate.issue("eso", nil), "", false},
-				{"self-signed", selfSigned(t), "", false},
-				{"expired", ca.issue("eso", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }), "", false},
-				{"not yet valid", ca.issue("eso", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), "", false},
-				{"for servers only", ca.issue("eso", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), "", false},
-				{"for servers and clients", ca.issue("eso", func(c *x509.Certificate) {
-					c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
-				}), "eso", true},
-				{"the CA's own key with the leaf of another", &tls.Certificate{Certificate: ca.issue("eso", nil).Certificate, PrivateKey: ca.key}, "", false},
+				{"of an unknown CA", certificatetest.Authority("unknown").Client("eso"), "", false},
+				{"of a CA that only has the same name", namesake.Client("eso"), "", false},
+				{"of an intermediate that is not sent", intermediate.Client("eso"), "", false},
+				{"self-signed", certificatetest.SelfSigned("eso", ca.Key, certificatetest.ForClients).TLS(), "", false},
+				{"expired", ca.Client("eso", certificatetest.Until(time.Now().Add(-time.Second))), "", false},
+				{"not yet valid", ca.Client("eso", certificatetest.From(time.Now().Add(time.Minute))), "", false},
+				{"for servers only", ca.Issue("eso", certificatetest.ForServers()).TLS(), "", false},
+				{"for servers and clients", ca.Client("eso", certificatetest.ForServers()), "eso", true},
+				{"the CA's own key with the leaf of another", &tls.Certificate{Certificate: ca.Client("eso").Certificate, PrivateKey: ca.Key}, "", false},
 			} {
 				client := showing(c.show)
 				client.MinVersion, client.MaxVersion = version, version
@@ -210,19 +151,11 @@ func TestAClientGetsInWithNoCertificateOrAGoodOne(t *testing.T) {
 	}
 }
 
-func selfSigned(t *testing.T) *tls.Certificate {
-	t.Helper()
-	cert, key := pair(t, "eso", time.Now().Add(time.Hour))
-	c, err := tls.X509KeyPair(cert, key)
-	check(t, err)
-	return &c
-}
-
 func TestTheCAsAreThoseThatTheFileHoldsNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		old, young := newIssuer(t, "old"), newIssuer(t, "young")
-		d := newDoor(t, old.pem())
-		oldClient, youngClient := showing(old.issue("old client", nil)), showing(young.issue("young client", nil))
+		old, young := certificatetest.Authority("old"), certificatetest.Authority("young")
+		d := newDoor(t, string(old.CertPEM()))
+		oldClient, youngClient := showing(old.Client("old client")), showing(young.Client("young client"))
 		expect := func(when string, oldIn, youngIn bool) {
 			t.Helper()
 			if _, in := d.who(oldClient); in != oldIn {
@@ -236,11 +169,11 @@ func TestTheCAsAreThoseThatTheFileHoldsNow(t *testing.T) {
 			}
 		}
 		expect("at first", true, false)
-		d.write("ca.crt", old.pem()+young.pem())
+		d.write("ca.crt", string(old.CertPEM())+string(young.CertPEM()))
 		expect("with both", true, true)
-		d.write("ca.crt", young.pem())
+		d.write("ca.crt", string(young.CertPEM()))
 		expect("in the end", false, true)
-		if _, at, err := d.authority.Status(); err != nil || !at.Equal(young.cert.NotAfter) {
+		if _, at, err := d.authority.Status(); err != nil || !at.Equal(young.Certificate.NotAfter) {
 			t.Errorf("status: %v, %v", at, err)
 		}
 	})
@@ -248,9 +181,9 @@ func TestTheCAsAreThoseThatTheFileHoldsNow(t *testing.T) {
 
 func TestABundleThatCannotBeUsedLeavesTheOldOneInPlaceAndIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, other := newIssuer(t, "CA"), newIssuer(t, "other")
-		d := newDoor(t, ca.pem())
-		good, wrong := showing(ca.issue("eso", nil)), showing(other.issue("eso", nil))
+		ca, other := certificatetest.Authority("CA"), certificatetest.Authority("other")
+		d := newDoor(t, string(ca.CertPEM()))
+		good, wrong := showing(ca.Client("eso")), showing(other.Client("eso"))
 		for what, content := range bad(t, other) {
 			d.write("ca.crt", content)
 			if _, in := d.who(good); !in {
@@ -259,7 +192,7 @@ func TestABundleThatCannotBeUsedLeavesTheOldOneInPlaceAndIsReported(t *testing.T
 			if _, in := d.who(wrong); in {
 				t.Errorf("%s: a part of the file is in use", what)
 			}
-			if _, at, err := d.authority.Status(); err == nil || !strings.Contains(err.Error(), d.path("ca.crt")) || !at.Equal(ca.cert.NotAfter) {
+			if _, at, err := d.authority.Status(); err == nil || !strings.Contains(err.Error(), d.path("ca.crt")) || !at.Equal(ca.Certificate.NotAfter) {
 				t.Errorf("%s: status %v, %v", what, at, err)
 			}
 		}
@@ -271,7 +204,7 @@ func TestABundleThatCannotBeUsedLeavesTheOldOneInPlaceAndIsReported(t *testing.T
 		if _, _, err := d.authority.Status(); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("without a file, status: %v", err)
 		}
-		d.write("ca.crt", other.pem())
+		d.write("ca.crt", string(other.CertPEM()))
 		if _, in := d.who(wrong); !in {
 			t.Error("the mended file is not in use")
 		}
@@ -282,11 +215,11 @@ func TestABundleThatCannotBeUsedLeavesTheOldOneInPlaceAndIsReported(t *testing.T
 }
 
 // bad returns bundles that cannot be used; this CA is in most of them.
-func bad(t *testing.T, ca *issuer) map[string]string {
+func bad(t *testing.T, ca *certificatetest.Pair) map[string]string {
 	t.Helper()
-	leaf := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.issue("leaf", nil).Certificate[0]}))
-	_, key := pair(t, "x", time.Now().Add(time.Hour))
-	whole := ca.pem()
+	leaf := ca.Issue("leaf", certificatetest.ForClients)
+	key := leaf.KeyPEM()
+	whole := string(ca.CertPEM())
 	return map[string]string{
 		"empty":                "",
 		"no PEM":               "nothing\n",
@@ -295,7 +228,7 @@ func bad(t *testing.T, ca *issuer) map[string]string {
 		"half and one":         whole[:len(whole)/2] + "\n" + whole,
 		"with a private key":   whole + string(key),
 		"only a private key":   string(key),
-		"with a leaf":          whole + leaf,
+		"with a leaf":          whole + string(leaf.CertPEM()),
 		"with no certificate":  whole + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})),
 		"larger than a bundle": whole + strings.Repeat("#", 1<<20),
 	}
@@ -306,7 +239,7 @@ func TestABundleThatCannotBeUsedIsNoStart(t *testing.T) {
 	if _, err := certificate.LoadAuthority(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}
-	for what, content := range bad(t, newIssuer(t, "CA")) {
+	for what, content := range bad(t, certificatetest.Authority("CA")) {
 		check(t, os.WriteFile(path, []byte(content), 0o600))
 		a, err := certificate.LoadAuthority(path)
 		if err == nil || a != nil || !strings.Contains(err.Error(), path) {
@@ -323,9 +256,9 @@ func TestASessionIsNeverResumedWhereCertificatesAreAskedFor(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ca, other := newIssuer(t, "CA"), newIssuer(t, "other")
-				d := newDoor(t, ca.pem())
-				client := showing(ca.issue("eso", nil))
+				ca, other := certificatetest.Authority("CA"), certificatetest.Authority("other")
+				d := newDoor(t, string(ca.CertPEM()))
+				client := showing(ca.Client("eso"))
 				client.MinVersion, client.MaxVersion = version, version
 				client.ServerName, client.ClientSessionCache = "server", tls.NewLRUClientSessionCache(8)
 				for range 2 {
@@ -335,7 +268,7 @@ func TestASessionIsNeverResumedWhereCertificatesAreAskedFor(t *testing.T) {
 						t.Error("the session was resumed")
 					}
 				}
-				d.write("ca.crt", other.pem())
+				d.write("ca.crt", string(other.CertPEM()))
 				if name, in := d.who(client); in {
 					t.Errorf("%q got in after the end of its CA", name)
 				}
@@ -347,12 +280,12 @@ func TestASessionIsNeverResumedWhereCertificatesAreAskedFor(t *testing.T) {
 // What TLSConfig says of established connections; who bounds their age relies on new ones being refused.
 func TestAConnectionOutlivesTheCAThatLetItIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, other := newIssuer(t, "CA"), newIssuer(t, "other")
-		d := newDoor(t, ca.pem())
-		client := showing(ca.issue("eso", nil))
+		ca, other := certificatetest.Authority("CA"), certificatetest.Authority("other")
+		d := newDoor(t, string(ca.CertPEM()))
+		client := showing(ca.Client("eso"))
 		theirs, ours, err := d.connect(client)
 		check(t, err)
-		d.write("ca.crt", other.pem())
+		d.write("ca.crt", string(other.CertPEM()))
 		if _, in := d.who(client); in {
 			t.Error("a new connection got in")
 		}
@@ -365,15 +298,15 @@ func TestAConnectionOutlivesTheCAThatLetItIn(t *testing.T) {
 }
 
 func TestWithoutCAsNoCertificateIsAskedFor(t *testing.T) {
-	ca := newIssuer(t, "CA")
-	d := newDoor(t, ca.pem())
+	ca := certificatetest.Authority("CA")
+	d := newDoor(t, string(ca.CertPEM()))
 	p, err := certificate.Load(d.path("tls.crt"), d.path("tls.key"))
 	check(t, err)
 	d.config = p.TLSConfig(nil)
 	client := showing(nil)
 	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		t.Error("the server asks for a certificate")
-		return ca.issue("eso", nil), nil
+		return ca.Client("eso"), nil
 	}
 	if name, in := d.who(client); name != "" || !in {
 		t.Errorf("it is %q, got in: %v", name, in)
@@ -382,7 +315,7 @@ func TestWithoutCAsNoCertificateIsAskedFor(t *testing.T) {
 
 // A copy of the configuration that lost its way to the bundle must not fall back to the system's CAs.
 func TestTheConfigurationItselfTrustsNobody(t *testing.T) {
-	d := newDoor(t, newIssuer(t, "CA").pem())
+	d := newDoor(t, string(certificatetest.Authority("CA").CertPEM()))
 	if d.config.ClientCAs == nil || !d.config.ClientCAs.Equal(x509.NewCertPool()) || !d.config.SessionTicketsDisabled {
 		t.Error("it would let in clients of some CA")
 	}

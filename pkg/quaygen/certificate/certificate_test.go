@@ -1,14 +1,8 @@
 package certificate_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // A mount is a directory as Kubernetes mounts a Secret: the files are links into "..data", which is a link that is swapped.
@@ -52,23 +47,16 @@ func (m *mount) swap(cert, key []byte) {
 	check(m.t, os.Rename(link, m.path("..data")))
 }
 
+func (m *mount) swapPair(p *certificatetest.Pair) {
+	m.t.Helper()
+	m.swap(p.CertPEM(), p.KeyPEM())
+}
+
 func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func pair(t *testing.T, name string, ends time.Time) (cert, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: ends}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	check(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	check(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
 // shown is the name in the certificate that the next handshake gets.
@@ -85,8 +73,7 @@ func TestAHandshakeGetsTheCertificateThatIsThereNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
 		ends := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-		cert, key := pair(t, "first", ends)
-		m.swap(cert, key)
+		m.swapPair(certificatetest.Authority("first", certificatetest.Until(ends)))
 		p, err := certificate.Load(m.path("tls.crt"), m.path("tls.key"))
 		check(t, err)
 		if got := shown(t, p); got != "first" {
@@ -95,8 +82,7 @@ func TestAHandshakeGetsTheCertificateThatIsThereNow(t *testing.T) {
 		if _, at, err := p.Status(); err != nil || !at.Equal(ends) {
 			t.Errorf("it ends at %v, %v", at, err)
 		}
-		cert, key = pair(t, "second", ends.AddDate(1, 0, 0))
-		m.swap(cert, key)
+		m.swapPair(certificatetest.Authority("second", certificatetest.Until(ends.AddDate(1, 0, 0))))
 		time.Sleep(2 * time.Second)
 		if got := shown(t, p); got != "second" {
 			t.Errorf("after the swap it is %q", got)
@@ -108,20 +94,19 @@ func TestAHandshakeGetsTheCertificateThatIsThereNow(t *testing.T) {
 }
 
 func TestWhatCannotBeUsedLeavesTheOldCertificateInPlaceAndIsReported(t *testing.T) {
-	cert, key := pair(t, "first", time.Now().Add(time.Hour))
-	other, otherKey := pair(t, "other", time.Now().Add(time.Hour))
+	first, other := certificatetest.Authority("first"), certificatetest.Authority("other")
 	for _, tt := range []struct {
 		name      string
 		cert, key []byte
 	}{
-		{"the key of another certificate", other, key},
-		{"no certificate", []byte("nothing"), otherKey},
-		{"no key", other, nil},
+		{"the key of another certificate", other.CertPEM(), first.KeyPEM()},
+		{"no certificate", []byte("nothing"), other.KeyPEM()},
+		{"no key", other.CertPEM(), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMount(t)
-				m.swap(cert, key)
+				m.swapPair(first)
 				p, err := certificate.Load(m.path("tls.crt"), m.path("tls.key"))
 				check(t, err)
 				m.swap(tt.cert, tt.key)
@@ -132,7 +117,7 @@ func TestWhatCannotBeUsedLeavesTheOldCertificateInPlaceAndIsReported(t *testing.
 				if _, _, err := p.Status(); err == nil || !strings.Contains(err.Error(), m.path("tls.crt")) {
 					t.Errorf("status: %v", err)
 				}
-				m.swap(other, otherKey)
+				m.swapPair(other)
 				time.Sleep(2 * time.Second)
 				if got := shown(t, p); got != "other" {
 					t.Errorf("mended, it shows %q", got)
@@ -147,8 +132,7 @@ func TestWhatCannotBeUsedLeavesTheOldCertificateInPlaceAndIsReported(t *testing.
 
 func TestAPairThatCannotBeUsedIsNoStart(t *testing.T) {
 	m := newMount(t)
-	cert, _ := pair(t, "first", time.Now().Add(time.Hour))
-	_, key := pair(t, "second", time.Now().Add(time.Hour))
+	cert, key := certificatetest.Authority("first").CertPEM(), certificatetest.Authority("second").KeyPEM()
 	if _, err := certificate.Load(m.path("tls.crt"), m.path("tls.key")); err == nil {
 		t.Error("files that do not exist were loaded")
 	}

@@ -7,33 +7,25 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 )
 
 // files writes a pair with this key.
 func files(t testing.TB, key crypto.Signer) (certFile, keyFile string) {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "server"}, DNSNames: []string{"server"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	check(t, err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	check(t, err)
+	own := certificatetest.SelfSigned("server", key, certificatetest.ForServers("server"))
 	dir := t.TempDir()
 	certFile, keyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	check(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	check(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	check(t, os.WriteFile(certFile, own.CertPEM(), 0o600))
+	check(t, os.WriteFile(keyFile, own.KeyPEM(), 0o600))
 	return certFile, keyFile
 }
 
@@ -101,7 +93,7 @@ func TestOnlyForwardSecrecyWithAuthenticatedEncryptionIsSpoken(t *testing.T) {
 }
 
 func TestWhatIsSpokenIsTheSameWhereClientsShowCertificates(t *testing.T) {
-	d := newDoor(t, newIssuer(t, "CA").pem())
+	d := newDoor(t, string(certificatetest.Authority("CA").CertPEM()))
 	inner, err := d.config.GetConfigForClient(nil)
 	check(t, err)
 	for _, c := range []*tls.Config{d.config, inner} {

@@ -2,47 +2,22 @@ package config_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"net"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
 )
-
-// keyPair makes the certificate of a CA and its key.
-func keyPair(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
-}
 
 const withFiles = `
 apiVersion: quaygen.dev/v1alpha1
@@ -62,8 +37,8 @@ rules: [{clients: [eso, team], namespaces: ["*"], names: [a]}]
 `
 
 func TestLoadLooksAtTheFilesItNames(t *testing.T) {
-	cert, key := keyPair(t)
-	_, otherKey := keyPair(t)
+	own := certificatetest.Authority("server")
+	cert, key, otherKey := string(own.CertPEM()), string(own.KeyPEM()), string(certificatetest.Authority("other").KeyPEM())
 	for _, c := range []struct{ file, content, want string }{
 		{"", "", ""},
 		{"tls.key", otherKey, "server.tls.keyFile: is not the key of server.tls.certFile: "},

@@ -62,7 +62,7 @@ func compare[T any](b *testing.B, asker func(*grpc.ClientConn) func() (T, error)
 	tireless := *w.settings // no limit that a benchmark could meet; there still is one to be looked at
 	tireless.Limits = map[string]quaygen.Limits{"eso-grpc": {QPS: 1e9, Burst: 1e9, Concurrent: 1000, Namespaces: 1000}}
 	w.service.Apply(&tireless)
-	ours := asker(w.showing(b, w.ca.issue(b, controller, nil)))
+	ours := asker(w.showing(b, w.ca.Client(controller)))
 	answer, err := ours()
 	check(b, err)
 
@@ -73,7 +73,7 @@ func compare[T any](b *testing.B, asker func(*grpc.ClientConn) func() (T, error)
 	go func() { _ = bare.Serve(listener) }()
 	b.Cleanup(bare.Stop)
 	w.dial = func() (net.Conn, error) { return net.Dial("tcp", listener.Addr().String()) }
-	theirs := asker(w.showing(b, w.ca.issue(b, controller, nil)))
+	theirs := asker(w.showing(b, w.ca.Client(controller)))
 	_, err = theirs()
 	check(b, err)
 

@@ -53,7 +53,7 @@ func (w *world) rawConn(t testing.TB) *rawConn {
 	t.Helper()
 	plain, err := w.dial()
 	check(t, err)
-	c := tls.Client(plain, &tls.Config{RootCAs: w.ca.pool(), ServerName: "server", NextProtos: []string{"h2"}})
+	c := tls.Client(plain, &tls.Config{RootCAs: w.ca.Pool(), ServerName: "server", NextProtos: []string{"h2"}})
 	t.Cleanup(func() { _ = plain.Close() })
 	raw := &rawConn{http2.NewFramer(c, c), make(chan error, 1)}
 	go func() {

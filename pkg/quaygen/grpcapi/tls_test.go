@@ -1,14 +1,7 @@
 package grpcapi_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -18,72 +11,18 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	providerv1 "github.com/quaygen/quaygen/proto/externalsecrets/provider/v1"
 	quaygenv1 "github.com/quaygen/quaygen/proto/quaygen/v1"
 )
 
-// An issuer is a CA for servers and clients.
-type issuer struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newIssuer(t testing.TB, name string) *issuer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1e5 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	check(t, err)
-	cert, err := x509.ParseCertificate(der)
-	check(t, err)
-	return &issuer{cert: cert, key: key}
-}
-
-func (i *issuer) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw}))
-}
-
-func (i *issuer) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(i.cert)
-	return pool
-}
-
-// issue returns a certificate for use by a client, with what change makes of it.
-func (i *issuer) issue(t testing.TB, name string, change func(*x509.Certificate)) *tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1e5 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, i.cert, key.Public(), i.key)
-	check(t, err)
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func forServers(c *x509.Certificate) {
-	c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	c.DNSNames = []string{"server"}
-}
-
 // issueServer replaces the server's certificate.
-func (w *world) issueServer(t testing.TB, name string, by *issuer) {
+func (w *world) issueServer(t testing.TB, name string, by *certificatetest.Pair) {
 	t.Helper()
-	c := by.issue(t, name, forServers)
-	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	check(t, err)
-	w.write(t, "tls.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})))
-	w.write(t, "tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	own := by.Issue(name, certificatetest.ForServers("server"))
+	w.write(t, "tls.crt", string(own.CertPEM()))
+	w.write(t, "tls.key", string(own.KeyPEM()))
 }
 
 // ESO's controller presents this name, and no other.
@@ -99,7 +38,7 @@ func getSecret(t testing.TB, c *grpc.ClientConn) error {
 
 func TestWhoGetsInByCertificateOrToken(t *testing.T) {
 	w := onSockets(t)
-	right := w.ca.issue(t, controller, nil)
+	right := w.ca.Client(controller)
 	turnedAway := codes.Unavailable // in the handshake
 	for _, c := range []struct {
 		what  string
@@ -113,14 +52,14 @@ func TestWhoGetsInByCertificateOrToken(t *testing.T) {
 		{"neither", nil, "", codes.Unauthenticated},
 		{"a token that nobody has", nil, "nobody", codes.Unauthenticated},
 		{"the right certificate and a token that nobody has", right, "nobody", codes.OK},
-		{"of another CA", newIssuer(t, "CA").issue(t, controller, nil), "", turnedAway},
-		{"of another CA, with a good token", newIssuer(t, "CA").issue(t, controller, nil), "eso", turnedAway},
-		{"expired", w.ca.issue(t, controller, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }), "", turnedAway},
-		{"not yet valid", w.ca.issue(t, controller, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) }), "", turnedAway},
-		{"for servers only", w.ca.issue(t, controller, forServers), "", turnedAway},
-		{"of the right CA, but of no client", w.ca.issue(t, "somebody", nil), "", codes.Unauthenticated},
-		{"of the right CA, but of no client, with a good token", w.ca.issue(t, "somebody", nil), "eso", codes.OK},
-		{"the name in other letters", w.ca.issue(t, strings.ToUpper(controller), nil), "", codes.Unauthenticated},
+		{"of another CA", certificatetest.Authority("CA").Client(controller), "", turnedAway},
+		{"of another CA, with a good token", certificatetest.Authority("CA").Client(controller), "eso", turnedAway},
+		{"expired", w.ca.Client(controller, certificatetest.Until(time.Now().Add(-time.Second))), "", turnedAway},
+		{"not yet valid", w.ca.Client(controller, certificatetest.From(time.Now().Add(time.Hour))), "", turnedAway},
+		{"for servers only", w.ca.Issue(controller, certificatetest.ForServers()).TLS(), "", turnedAway},
+		{"of the right CA, but of no client", w.ca.Client("somebody"), "", codes.Unauthenticated},
+		{"of the right CA, but of no client, with a good token", w.ca.Client("somebody"), "eso", codes.OK},
+		{"the name in other letters", w.ca.Client(strings.ToUpper(controller)), "", codes.Unauthenticated},
 	} {
 		show := c.show
 		if show == nil {
@@ -137,7 +76,7 @@ func TestWhoGetsInByCertificateOrToken(t *testing.T) {
 func TestACertificateThatExpiresDuringAConnectionIsRefusedFromThenOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.mint(t, "puller")
-		c := w.showing(t, w.ca.issue(t, controller, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Minute) }))
+		c := w.showing(t, w.ca.Client(controller, certificatetest.Until(time.Now().Add(2*time.Minute))))
 		is(t, "while it is valid", getSecret(t, c), codes.OK)
 		pass(time.Minute)
 		is(t, "a minute before its end", getSecret(t, c), codes.OK)
@@ -154,22 +93,22 @@ func TestCertificatesAreReplacedUnderAnOpenWatch(t *testing.T) {
 		w.mint(t, "puller")
 		watching := w.watch(t, w.as(t, "viewer"), "")
 		watching.listing(t)
-		oldClient := w.ca.issue(t, controller, nil)
+		oldClient := w.ca.Client(controller)
 		known := w.showing(t, oldClient)
 		is(t, "before", getSecret(t, known), codes.OK)
 
-		young := newIssuer(t, "young CA")
+		young := certificatetest.Authority("young CA")
 		w.issueServer(t, "server", young)
-		w.write(t, "ca.crt", young.pem())
+		w.write(t, "ca.crt", string(young.CertPEM()))
 		pass(2 * time.Second)
 		w.revoke(t, "puller")
 		if e := watching.event(t); e.GetType() != quaygenv1.EventType_EVENT_TYPE_PUBLISHED {
 			t.Errorf("the open watch got %v", e)
 		}
 		is(t, "the open connection", getSecret(t, known), codes.OK)
-		is(t, "new, with the new CA's certificate", getSecret(t, w.connect(t, presenting(young, young.issue(t, controller, nil)), "")), codes.OK)
+		is(t, "new, with the new CA's certificate", getSecret(t, w.connect(t, presenting(young, young.Client(controller)), "")), codes.OK)
 		is(t, "new, with the old CA's certificate", getSecret(t, w.connect(t, presenting(young, oldClient), "")), codes.Unavailable)
-		is(t, "new, trusting the old CA", getSecret(t, w.connect(t, presenting(w.ca, young.issue(t, controller, nil)), "")), codes.Unavailable)
+		is(t, "new, trusting the old CA", getSecret(t, w.connect(t, presenting(w.ca, young.Client(controller)), "")), codes.Unavailable)
 	})
 }
 
@@ -179,14 +118,14 @@ func TestCertificatesAreReplacedUnderAnOpenWatchOnASocket(t *testing.T) {
 	w := onSockets(t)
 	watching := w.watch(t, w.as(t, "viewer"), "")
 	watching.listing(t)
-	oldClient := w.ca.issue(t, controller, nil)
+	oldClient := w.ca.Client(controller)
 	known := w.showing(t, oldClient)
 	is(t, "before", getSecret(t, known), codes.OK)
 
-	young := newIssuer(t, "young CA")
+	young := certificatetest.Authority("young CA")
 	w.issueServer(t, "server", young)
-	w.write(t, "ca.crt", young.pem())
-	fresh := young.issue(t, controller, nil)
+	w.write(t, "ca.crt", string(young.CertPEM()))
+	fresh := young.Client(controller)
 	for end := time.Now().Add(30 * time.Second); getSecret(t, w.connect(t, presenting(young, fresh), "")) != nil; {
 		if time.Now().After(end) {
 			t.Fatal("the new certificate and CA are not taken up")
@@ -206,7 +145,7 @@ func TestCertificatesAreReplacedUnderAnOpenWatchOnASocket(t *testing.T) {
 
 func TestPlaintextAndTLSDoNotMix(t *testing.T) {
 	secure, plain := onSockets(t), onSockets(t, func(c *grpcapi.Config) { c.TLS = nil })
-	overTLS := credentials.NewTLS(&tls.Config{RootCAs: secure.ca.pool(), ServerName: "server"})
+	overTLS := credentials.NewTLS(&tls.Config{RootCAs: secure.ca.Pool(), ServerName: "server"})
 	to := func(w *world, c credentials.TransportCredentials) error { return getSecret(t, w.with(t, c, "eso")) }
 	is(t, "TLS to TLS", to(secure, overTLS), codes.OK)
 	is(t, "plaintext to TLS", to(secure, insecure.NewCredentials()), codes.Unavailable)

@@ -69,7 +69,7 @@ func TestESOsMessagesAreUnderstoodByteForByte(t *testing.T) {
 		w.mint(t, "puller")
 		want, err := w.store(t, "eso", "prod-shop").get(t, "puller", "")
 		check(t, err)
-		c := w.showing(t, w.ca.issue(t, controller, nil))
+		c := w.showing(t, w.ca.Client(controller))
 		ref := message(field(1, "quaygen.dev/v1"), field(2, "Any"), field(3, "main"), field(4, "quaygen"), field(5, "ClusterSecretStore"))
 		remote := message(field(1, "puller"), field(4, "None"), field(5, "None"))
 		request := message(field(1, remote), field(2, ref), field(3, "prod-shop"))

@@ -23,6 +23,7 @@ import (
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/auth"
 	"github.com/quaygen/quaygen/pkg/quaygen/certificate"
+	"github.com/quaygen/quaygen/pkg/quaygen/certificate/certificatetest"
 	"github.com/quaygen/quaygen/pkg/quaygen/grpcapi"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -45,7 +46,7 @@ type world struct {
 	log      *logBuffer
 	errors   logBuffer // what calls came to that failed
 	registry *prometheus.Registry
-	ca       *issuer
+	ca       *certificatetest.Pair
 	dir      string // holds the server's certificate and the CA of clients
 	server   *grpcapi.Server
 	config   grpcapi.Config
@@ -96,7 +97,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{
 		quay: quaytest.New(quaytest.Options{Now: func() time.Time { return time.Now().Add(sinceThen) }}),
-		log:  &logBuffer{}, registry: prometheus.NewRegistry(), dir: t.TempDir(), ca: newIssuer(t, "CA"),
+		log:  &logBuffer{}, registry: prometheus.NewRegistry(), dir: t.TempDir(), ca: certificatetest.Authority("CA"),
 	}
 	t.Cleanup(func() { w.hunt(t) }) // when all else has ended
 	w.quay.AddUser("admin")
@@ -118,7 +119,7 @@ func newWorld(t testing.TB) *world {
 	w.settings = settings()
 	w.authenticate(t, allClients)
 	w.issueServer(t, "server", w.ca)
-	w.write(t, "ca.crt", w.ca.pem())
+	w.write(t, "ca.crt", string(w.ca.CertPEM()))
 	pair, err := certificate.Load(w.path("tls.crt"), w.path("tls.key"))
 	check(t, err)
 	authority, err := certificate.LoadAuthority(w.path("ca.crt"))
@@ -232,7 +233,7 @@ func (w *world) serve(t testing.TB, listener net.Listener) {
 // as connects as a client with a bearer token; "" has none.
 func (w *world) as(t testing.TB, client string) *grpc.ClientConn {
 	t.Helper()
-	return w.connect(t, &tls.Config{RootCAs: w.ca.pool(), ServerName: "server"}, client)
+	return w.connect(t, &tls.Config{RootCAs: w.ca.Pool(), ServerName: "server"}, client)
 }
 
 // showing connects with a certificate, whatever CAs the server says that it knows.
@@ -241,8 +242,8 @@ func (w *world) showing(t testing.TB, c *tls.Certificate) *grpc.ClientConn {
 	return w.connect(t, presenting(w.ca, c), "")
 }
 
-func presenting(roots *issuer, c *tls.Certificate) *tls.Config {
-	return &tls.Config{RootCAs: roots.pool(), ServerName: "server",
+func presenting(roots *certificatetest.Pair, c *tls.Certificate) *tls.Config {
+	return &tls.Config{RootCAs: roots.Pool(), ServerName: "server",
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c, nil }}
 }
 
