@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"rotation":              {"quay", "ledger", "tracing"},
 	"auth":                  {"policy"},
 	"":                      {"rotation", "policy", "dockerconfig", "quay", "audit", "tracing"},
-	"config":                {"policy", "rotation", "quay"},
+	"config":                {"policy", "rotation", "quay", "dockerconfig"},
 	"httpapi":               {"", "auth", "tracing"},
 	"grpcapi":               {"", "auth", "policy", "rotation", "proto", "tracing"},
 	"namespaces":            {"policy"},

@@ -133,17 +133,23 @@ func render(name, property string, format Format, secret PullSecret, leases []*r
 		r.credentials = append(r.credentials, c)
 		parts = append(parts, describe(c, part.Host))
 		r.audited = append(r.audited, audit.Credential{Robot: c.Robot.Username(), Registry: part.Host, Generation: c.Generation, Token: c.Token.Fingerprint()})
-		entry := dockerconfig.Entry{Host: part.Host, Username: c.Robot.Username(), Password: c.Token, Email: part.Email}
+		entry := dockerconfig.Entry{Host: part.Host, Username: c.Robot.Username(), Password: c.Token, Email: part.Email, Wider: c.InTeams}
 		for _, repository := range c.Repositories {
 			entry.Paths = append(entry.Paths, c.Robot.Owner().Name()+"/"+repository)
 		}
 		entries = append(entries, entry)
 	}
-	data, err := encode(format, entries)
+	scoped := dockerconfig.Scope(entries)
+	data, err := encode(format, scoped)
 	if err != nil {
 		return nil, fmt.Errorf("rendering the pull secret %q: %w", name, err)
 	}
 	r.data = data
+	for i, e := range entries {
+		if e.Wider && !wholly(leases[i].Credential, e.Host, scoped) {
+			parts[i].Warnings = append(slices.Clone(parts[i].Warnings), unseen)
+		}
+	}
 	doc := parts[0]
 	if len(parts) > 1 {
 		doc = join(parts)
@@ -160,6 +166,17 @@ func render(name, property string, format Format, secret PullSecret, leases []*r
 	return r, nil
 }
 
+// unseen is what a consumer of several robots should know of one of them.
+const unseen = "what it may pull through its teams is not sent to it, since another robot of the organization is asked for what is not known; " +
+	"grant it the repositories, or take a pull secret of its own for it"
+
+// wholly reports whether images of the robot's organization that nobody is known to pull are sent to it.
+func wholly(c *rotation.Credential, host string, scoped []dockerconfig.Entry) bool {
+	return slices.ContainsFunc(scoped, func(e dockerconfig.Entry) bool {
+		return e.Host == host && e.Username == c.Robot.Username() && (len(e.Paths) == 0 || slices.Contains(e.Paths, c.Robot.Owner().Name()))
+	})
+}
+
 func encode(format Format, entries []dockerconfig.Entry) (map[string]string, error) {
 	var data []byte
 	var err error
@@ -168,9 +185,9 @@ func encode(format Format, entries []dockerconfig.Entry) (map[string]string, err
 		e := entries[0]
 		return map[string]string{"username": e.Username, "password": e.Password.Reveal(), "registry": e.Host}, nil
 	case FormatDockerCfg:
-		data, err = dockerconfig.EncodeLegacy(dockerconfig.Scope(entries))
+		data, err = dockerconfig.EncodeLegacy(entries)
 	case FormatDockerConfigJSON:
-		data, err = dockerconfig.Encode(dockerconfig.Scope(entries))
+		data, err = dockerconfig.Encode(entries)
 	default:
 		return nil, fmt.Errorf("internal error: no way to write the format %q", format)
 	}

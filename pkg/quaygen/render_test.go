@@ -146,19 +146,81 @@ func TestAJoinedPullSecretHoldsEveryRobotAndIsDueWithTheFirst(t *testing.T) {
 				t.Error("a part repeats its data")
 			}
 		}
-		entries, err := dockerconfig.Parse([]byte(answer.Data()[".dockerconfigjson"]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys := map[string]string{}
-		for _, e := range entries {
-			for _, path := range e.Paths {
-				keys[e.Host+"/"+path] = e.Username
-			}
-		}
 		want := map[string]string{"quay.test/myorg/app": d.Parts[0].Robot, "quay.test/myorg/lib": d.Parts[1].Robot}
-		if diff := cmp.Diff(want, keys); diff != "" {
+		if diff := cmp.Diff(want, keysOf(t, answer)); diff != "" {
 			t.Errorf("images are sent to other robots:\n%s", diff)
+		}
+	})
+}
+
+// keysOf returns which robot each key of an answer is for.
+func keysOf(t *testing.T, a *quaygen.Answer) map[string]string {
+	t.Helper()
+	entries, err := dockerconfig.Parse([]byte(a.Data()[".dockerconfigjson"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	for _, e := range entries {
+		if len(e.Paths) == 0 {
+			keys[e.Host] = e.Username
+		}
+		for _, path := range e.Paths {
+			keys[e.Host+"/"+path] = e.Username
+		}
+	}
+	return keys
+}
+
+// What a team may pull is in no list: a robot of one is asked for all that nobody is known to pull.
+func TestAJoinedRobotIsAskedForWhatItMayPullThroughItsTeams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.quay.AddTeam("myorg", "pullers", "member")
+		w.quay.GrantTeam("myorg", "lib", "pullers", "read")
+		w.add(t, "partner", "k8s_partner", "app")
+		w.specs[1].Permissions.Teams = []string{"pullers"}
+		w.add(t, "member", "k8s_member")
+		w.specs[2].Permissions.Teams = []string{"pullers"}
+		w.join("both", "puller", "partner")
+		w.join("three", "puller", "partner", "member")
+		w.start(t)
+		answer := w.get(t, quaygen.Request{Name: "both", Namespace: "any"})
+		d := read(t, answer)
+		want := map[string]string{"quay.test/myorg/app": d.Parts[0].Robot, "quay.test/myorg": d.Parts[1].Robot}
+		if diff := cmp.Diff(want, keysOf(t, answer)); diff != "" || len(d.Warnings) > 0 {
+			t.Errorf("%s %v", diff, d.Warnings)
+		}
+		answer = w.get(t, quaygen.Request{Name: "three", Namespace: "any"})
+		d = read(t, answer)
+		want = map[string]string{"quay.test/myorg/app": d.Parts[0].Robot, "quay.test/myorg": d.Parts[1].Robot}
+		if diff := cmp.Diff(want, keysOf(t, answer)); diff != "" {
+			t.Error(diff)
+		}
+		if len(d.Warnings) != 1 || !strings.HasPrefix(d.Warnings[0], "member: what it may pull through its teams is not sent to it") {
+			t.Errorf("it is warned of %q", d.Warnings)
+		}
+	})
+}
+
+// Nobody is known to pull anything: the answer is no error, and its robot is asked for everything.
+func TestJoinedRobotsWithoutAnythingToPullAreAnAnswerAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add(t, "early", "k8s_early", "backend-*")
+		w.add(t, "soon", "k8s_soon", "frontend-*")
+		w.join("both", "early", "soon")
+		w.start(t)
+		answer := w.get(t, quaygen.Request{Name: "both", Namespace: "any"})
+		d := read(t, answer)
+		if diff := cmp.Diff(map[string]string{"quay.test/myorg": d.Parts[0].Robot}, keysOf(t, answer)); diff != "" {
+			t.Error(diff)
+		}
+		w.quay.AddRepository("myorg", "frontend-a")
+		time.Sleep(2 * time.Minute)
+		answer = w.get(t, quaygen.Request{Name: "both", Namespace: "any"})
+		if diff := cmp.Diff(map[string]string{"quay.test/myorg": d.Parts[0].Robot, "quay.test/myorg/frontend-a": d.Parts[1].Robot}, keysOf(t, answer)); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

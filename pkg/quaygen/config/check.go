@@ -175,10 +175,30 @@ func address(s string) string {
 }
 
 func (d *decoder) checkPullSecrets(c *Config, robots *index) {
+	byName := make(map[string]Robot, len(c.Robots))
+	for _, r := range c.Robots {
+		byName[r.Name] = r
+	}
+	hosts := make(map[string]string, len(c.Registries))
+	for _, r := range c.Registries {
+		hosts[r.Name] = r.Host
+	}
 	for i, p := range c.PullSecrets {
+		inTeams := make(map[string]string) // host and organization → the robot that is asked for what is not known to be another's
 		for j, name := range p.Robots {
 			path := item(item("pullSecrets", i)+".robots", j)
 			robots.resolve(d, path, name)
+			r := byName[name]
+			if len(r.Permissions.Teams) == 0 {
+				continue
+			}
+			organization := hosts[r.Registry] + "/" + r.Base.Owner().Name()
+			if first, taken := inTeams[organization]; taken {
+				d.warn(path, "%q is in a team of %s, as %q is: what a team may pull is not known, so that everything in there that no robot is granted is asked of %q; grant repositories, or take a pull secret of its own",
+					clip(name), clip(organization), clip(first), clip(first))
+				continue
+			}
+			inTeams[organization] = name
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quaygen/quaygen/pkg/quaygen/dockerconfig"
 	"github.com/quaygen/quaygen/pkg/quaygen/policy"
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 	"github.com/quaygen/quaygen/pkg/quaygen/rotation"
@@ -157,7 +158,11 @@ var hostRE = regexp.MustCompile(`\A(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0
 func (d *decoder) host(v value, registryURL string) string {
 	s := v.str()
 	if s == "" {
-		return strings.TrimPrefix(strings.TrimPrefix(registryURL, "https://"), "http://")
+		s = strings.TrimPrefix(strings.TrimPrefix(registryURL, "https://"), "http://")
+		if err := dockerconfig.CheckHost(s); err != nil && s != "" {
+			v.fail("is missing, and %q, which the url has, %v; write the host that image names begin with", clip(s), err)
+		}
+		return s
 	}
 	if !hostRE.MatchString(s) {
 		hint := ""
@@ -165,6 +170,8 @@ func (d *decoder) host(v value, registryURL string) string {
 			hint = "; write " + u.Host
 		}
 		v.fail("must be the host, with a port if image names have one, and nothing else%s", hint)
+	} else if err := dockerconfig.CheckHost(s); err != nil {
+		v.fail("%q %v", clip(s), err)
 	}
 	return s
 }

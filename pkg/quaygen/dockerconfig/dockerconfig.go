@@ -46,6 +46,10 @@ type Entry struct {
 	// Paths are the scopes below Host, as image names go on after it: "myorg", "myorg/my-app". Each stands for
 	// itself and everything below. None: the whole host.
 	Paths []string
+
+	// Wider is for [Scope] alone: the robot may pull more of its organization than Paths say, and nobody knows what.
+	// So it is with what a team of the robot may pull.
+	Wider bool
 }
 
 // keys returns what the entry is filed under.
@@ -60,7 +64,7 @@ func (e Entry) keys() []string {
 	return keys
 }
 
-// sameCredential reports whether e and f differ in nothing but their paths.
+// sameCredential reports whether e and f differ in nothing but what they are for.
 func (e Entry) sameCredential(f Entry) bool {
 	return e.Host == f.Host && e.Username == f.Username && e.Email == f.Email && e.Password.Equal(f.Password)
 }
@@ -71,8 +75,8 @@ func compareEntries(a, b Entry) int {
 }
 
 func (e Entry) check() error {
-	if err := checkHost(e.Host); err != nil {
-		return err
+	if err := CheckHost(e.Host); err != nil {
+		return fmt.Errorf("%w: registry host %q %w", ErrInvalid, clip(e.Host), err)
 	}
 	switch {
 	case e.Username == "":
@@ -105,10 +109,18 @@ var hostRE = regexp.MustCompile(`\A[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.
 
 const maxHost = 253 // characters of a DNS name
 
-// checkHost accepts a DNS name, an IPv4 address or an IPv6 address in brackets, each with an optional port. A bare IPv6
-// address in brackets is refused: without a port the kubelet takes the brackets for a character class.
-func checkHost(host string) error {
-	invalid := func(why string) error { return fmt.Errorf("%w: registry host %q %s", ErrInvalid, clip(host), why) }
+// What [CheckHost] says.
+var (
+	errPort     = errors.New("must end in a port of 1 to 65535")
+	errIPv6     = errors.New("is no IPv6 address in brackets")
+	errBareIPv6 = errors.New("is an IPv6 address without a port, which the kubelet never matches")
+	errHost     = errors.New("is no host name with an optional port; no scheme, no path")
+)
+
+// CheckHost says what is wrong with a host as image names begin with it. Good are a DNS name, an IPv4 address and an IPv6
+// address in brackets, each with an optional port. A bare IPv6 address in brackets is refused: without a port the kubelet
+// takes the brackets for a character class.
+func CheckHost(host string) error {
 	name, port, hasPort := host, "", false
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		name, port, hasPort = host[:i], host[i+1:], true
@@ -116,7 +128,7 @@ func checkHost(host string) error {
 	if hasPort {
 		// Compared as text by every client: "0443" would be another port than "443".
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-			return invalid("must end in a port of 1 to 65535")
+			return errPort
 		}
 	}
 	if inner, ok := strings.CutPrefix(name, "["); ok {
@@ -124,14 +136,14 @@ func checkHost(host string) error {
 		address, err := netip.ParseAddr(inner)
 		switch {
 		case !ok || err != nil || !address.Is6() || address.Zone() != "":
-			return invalid("is no IPv6 address in brackets")
+			return errIPv6
 		case !hasPort:
-			return invalid("is an IPv6 address without a port, which the kubelet never matches")
+			return errBareIPv6
 		}
 		return nil
 	}
 	if len(name) > maxHost || !hostRE.MatchString(name) {
-		return invalid("is no host name with an optional port; no scheme, no path")
+		return errHost
 	}
 	return nil
 }

@@ -7,17 +7,18 @@ import (
 
 // Scope chooses the narrowest set of keys that sends each image to the right one of several credentials.
 //
-// Going in, Paths name the repositories each credential is known to pull ("myorg/my-app"), none if that is not known.
-// Coming out, in the same order, they are the scopes to write:
+// Going in, Paths name the repositories each credential is known to pull ("myorg/my-app"), none if that is not known, or
+// if there are none; Wider says that they are not all. Coming out, in the same order, they are the scopes to write:
 //
 //   - a credential alone on its host gets the whole host;
-//   - where several share a host, each gets the organizations that no other claims, "myorg". A credential without Paths
-//     claims the organization in its robot's name, "myorg+robot"; a user name of another form leaves it the whole host;
+//   - where several share a host, each gets the organizations that no other claims, "myorg". A credential that is Wider,
+//     or without Paths, claims the organization in its robot's name, "myorg+robot"; a user name of another form leaves it
+//     the whole host;
 //   - in an organization that several claim, each gets its repositories; one that several can pull goes to the first.
-//     A credential without Paths gets the organization as a whole, for what the others leave. Two such cannot be told
-//     apart, and [Encode] will say so.
+//     The first that claims the organization by its name gets that as well, for what is left. There is only one such key:
+//     whatever others could pull beyond their Paths is not sent to them.
 //
-// The same credential given twice counts once, with the paths of both. One left without any repository is dropped.
+// The same credential given twice counts once, with the paths of both. One left without anything is dropped.
 //
 // Keys have no trailing slash. podman and skopeo look a key up as text, cutting the image name back segment by segment,
 // and never find "host/org/". The kubelet takes a key for a plain prefix of the image name: "host/org" fits
@@ -41,7 +42,7 @@ func Scope(entries []Entry) []Entry {
 		}
 		for i, paths := range share(group) {
 			// An entry that claimed something and got nothing must not become one for the whole host.
-			dropped[group[i]] = len(paths) == 0 && len(group[i].Paths) > 0
+			dropped[group[i]] = len(paths) == 0 && len(organizations(group[i])) > 0
 			group[i].Paths = paths
 		}
 	}
@@ -60,14 +61,13 @@ func merge(entries []Entry) []Entry {
 	for _, e := range entries {
 		e.Paths = slices.Clone(e.Paths)
 		i := slices.IndexFunc(merged, e.sameCredential)
-		switch {
-		case i < 0:
+		if i < 0 {
 			merged = append(merged, e)
-		case len(e.Paths) == 0 || len(merged[i].Paths) == 0:
-			merged[i].Paths = nil
-		default:
-			merged[i].Paths = append(merged[i].Paths, e.Paths...)
+			continue
 		}
+		m := &merged[i]
+		m.Wider = m.Wider || e.Wider || (len(m.Paths) == 0) != (len(e.Paths) == 0)
+		m.Paths = append(m.Paths, e.Paths...)
 	}
 	return merged
 }
@@ -83,37 +83,43 @@ func share(group []*Entry) [][]string {
 	scopes := make([][]string, len(group))
 	taken := make(map[string]bool)
 	for i, e := range group {
+		own, byName := e.organization()
 		for _, organization := range organizations(e) {
-			if claimants[organization] == 1 || len(e.Paths) == 0 {
+			if claimants[organization] == 1 {
 				scopes[i] = append(scopes[i], organization)
 				continue
 			}
-			for _, path := range e.Paths {
-				if first, _, isRepository := strings.Cut(path, "/"); first != organization || taken[path] {
-					continue
-				} else if isRepository {
+			claims := e.Paths
+			if byName && organization == own {
+				claims = append(slices.Clone(claims), organization)
+			}
+			for _, path := range claims {
+				if first, _, _ := strings.Cut(path, "/"); first == organization && !taken[path] {
 					taken[path] = true
+					scopes[i] = append(scopes[i], path)
 				}
-				scopes[i] = append(scopes[i], path)
 			}
 		}
 		slices.Sort(scopes[i])
-		scopes[i] = slices.Compact(scopes[i])
 	}
 	return scopes
 }
 
+// organization returns the one that a robot is of, and whether e claims it by its name.
+func (e Entry) organization() (name string, claimed bool) {
+	name, _, isRobot := strings.Cut(e.Username, "+")
+	return name, isRobot && (e.Wider || len(e.Paths) == 0)
+}
+
 // organizations returns the organizations e claims something of, sorted; none if it names none.
 func organizations(e *Entry) []string {
-	if len(e.Paths) == 0 {
-		if organization, _, isRobot := strings.Cut(e.Username, "+"); isRobot {
-			return []string{organization}
-		}
-		return nil
+	found := make([]string, 0, len(e.Paths)+1)
+	for _, path := range e.Paths {
+		organization, _, _ := strings.Cut(path, "/")
+		found = append(found, organization)
 	}
-	found := make([]string, len(e.Paths))
-	for i, path := range e.Paths {
-		found[i], _, _ = strings.Cut(path, "/")
+	if own, claimed := e.organization(); claimed {
+		found = append(found, own)
 	}
 	slices.Sort(found)
 	return slices.Compact(found)

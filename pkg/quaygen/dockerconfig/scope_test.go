@@ -3,6 +3,7 @@ package dockerconfig_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"path"
@@ -178,12 +179,33 @@ func TestScope(t *testing.T) {
 		{"no robot: the whole host", []dockerconfig.Entry{entry("h", "person", "p"), entry("h", "org+b", "q", "org/z")}, "h h/org"},
 		{"the same twice", []dockerconfig.Entry{entry("h", "org+a", "p", "org/x"), entry("h", "org+a", "p", "org/y")}, "h"},
 		{"the same twice beside another", []dockerconfig.Entry{entry("h", "org+a", "p", "org/x"), entry("h", "org+b", "q", "org/z"), entry("h", "org+a", "p", "org/y")}, "h/org/x h/org/y h/org/z"},
+		{"wider than its repositories: those, and what is left", []dockerconfig.Entry{entry("h", "org+b", "q", "org/z"), wider(entry("h", "org+a", "p", "org/x"))}, "h/org h/org/x h/org/z"},
+		{"wider, but asked for what another has", []dockerconfig.Entry{entry("h", "org+b", "q", "org/x"), wider(entry("h", "org+a", "p", "org/x"))}, "h/org h/org/x"},
+		{"two wider ones: what is left is the first's", []dockerconfig.Entry{wider(entry("h", "org+a", "p", "org/x")), wider(entry("h", "org+b", "q", "org/z"))}, "h/org h/org/x h/org/z"},
+		{"two that nothing is known of: the first", []dockerconfig.Entry{entry("h", "org+a", "p"), entry("h", "org+b", "q")}, "h/org"},
+		{"wider in an organization of its own", []dockerconfig.Entry{wider(entry("h", "org+a", "p", "org/x")), entry("h", "org2+b", "q", "org2/z")}, "h/org h/org2"},
+		{"the same twice, once unknown", []dockerconfig.Entry{entry("h", "org+a", "p", "org/x"), entry("h", "org+b", "q", "org/z"), entry("h", "org+a", "p")}, "h/org h/org/x h/org/z"},
+		{"both the organization as a whole", []dockerconfig.Entry{entry("h", "org+a", "p", "org"), entry("h", "org+b", "q", "org")}, "h/org"},
 		{"repositories of two organizations", []dockerconfig.Entry{entry("h", "org+a", "p", "org/x", "org2/x"), entry("h", "org2+b", "q", "org2/y")}, "h/org h/org2/x h/org2/y"},
 	} {
 		if got := strings.Join(keysOf(written(t, c.entries)), " "); got != c.want {
 			t.Errorf("%s: %s, want %s", c.what, got, c.want)
 		}
 	}
+}
+
+// What is left goes to the first that claims it.
+func TestOneOfSeveralWiderRobotsIsAskedForWhatIsNotKnown(t *testing.T) {
+	users := written(t, []dockerconfig.Entry{entry("h", "org+a", "p", "org/x"), wider(entry("h", "org+b", "q", "org/y")), wider(entry("h", "org+c", "r", "org/z")), entry("h", "org+d", "s")})
+	want := map[string]string{"h/org/x": "org+a", "h/org/y": "org+b", "h/org": "org+b", "h/org/z": "org+c"}
+	if !maps.Equal(users, want) {
+		t.Error(users)
+	}
+}
+
+func wider(e dockerconfig.Entry) dockerconfig.Entry {
+	e.Wider = true
+	return e
 }
 
 func TestScopeNeverWidensWhatIsLeftWithoutARepository(t *testing.T) {
@@ -206,15 +228,9 @@ func TestScopeLeavesItsArgumentAlone(t *testing.T) {
 	}
 }
 
-func TestTwoRobotsThatCannotBeToldApartAreRefused(t *testing.T) {
-	for what, entries := range map[string][]dockerconfig.Entry{
-		"same organization, repositories unknown": {entry("h", "org+a", "p"), entry("h", "org+b", "q")},
-		"two that are no robots":                  {entry("h", "a", "p"), entry("h", "b", "q")},
-		"both the organization as a whole":        {entry("h", "org+a", "p", "org"), entry("h", "org+b", "q", "org")},
-	} {
-		if _, err := dockerconfig.Encode(dockerconfig.Scope(entries)); !errors.Is(err, dockerconfig.ErrDuplicate) {
-			t.Errorf("%s: %v", what, err)
-		}
+func TestTwoUsersWhoAreNoRobotsAreRefused(t *testing.T) {
+	if _, err := dockerconfig.Encode(dockerconfig.Scope([]dockerconfig.Entry{entry("h", "a", "p"), entry("h", "b", "q")})); !errors.Is(err, dockerconfig.ErrDuplicate) {
+		t.Error(err)
 	}
 }
 
@@ -259,16 +275,15 @@ func fleet(random *rand.Rand) []dockerconfig.Entry {
 				paths = append(paths, organization+"/"+name)
 			}
 		}
-		if len(paths) == 0 && slices.ContainsFunc(entries, func(e dockerconfig.Entry) bool { return strings.HasPrefix(e.Username, organization+"+") }) {
-			continue
-		}
-		entries = append(entries, entry([]string{"h", "h:443"}[random.IntN(2)], organization+"+"+string(rune('a'+i)), string(rune('p'+i)), paths...))
+		e := entry([]string{"h", "h:443"}[random.IntN(2)], organization+"+"+string(rune('a'+i)), string(rune('p'+i)), paths...)
+		e.Wider = random.IntN(3) == 0
+		entries = append(entries, e)
 	}
 	return entries
 }
 
 // For every repository that a robot is known to pull, both kinds of client end up, at the first try, with a robot that
-// can pull it.
+// can pull it; and for one that nobody is known to pull with the first that perhaps can.
 func FuzzEachRepositoryGetsARobotThatCanPullIt(f *testing.F) {
 	for seed := range uint64(200) {
 		f.Add(seed)
@@ -291,6 +306,21 @@ func FuzzEachRepositoryGetsARobotThatCanPullIt(f *testing.F) {
 				if tried := kubelet(keys, image); len(tried) == 0 || !able(users[tried[0]]) {
 					t.Errorf("the kubelet tries %q for %s, keys %v", robots(users, tried...), image, keys)
 				}
+			}
+			organization, _, _ := strings.Cut(e.Username, "+")
+			perhaps := func(o dockerconfig.Entry) bool {
+				return o.Host == e.Host && strings.HasPrefix(o.Username, organization+"+") && (o.Wider || len(o.Paths) == 0)
+			}
+			first := slices.IndexFunc(entries, perhaps)
+			if first < 0 {
+				continue
+			}
+			image := e.Host + "/" + organization + "/zzz"
+			if user := users[podman(keys, image)]; user != entries[first].Username {
+				t.Errorf("podman uses %q for %s, keys %v", user, image, keys)
+			}
+			if tried := kubelet(keys, image); len(tried) == 0 || users[tried[0]] != entries[first].Username {
+				t.Errorf("the kubelet tries %q for %s, keys %v", robots(users, tried...), image, keys)
 			}
 		}
 	})

@@ -25,6 +25,7 @@ type Credential struct {
 	Warnings   []string
 
 	Repositories []string // what it may pull, sorted, as the last list showed
+	InTeams      bool     // it may pull what its teams may as well, which no list shows
 
 	traced *trace.SpanContext // of the pass that first handed it out like this; nil: it was not
 }
@@ -89,7 +90,7 @@ func refused(err error) bool {
 // credential is the content to hand out for g.
 func (m *Memory) credential(g *generation, registry string, warnings []string) *Credential {
 	c := &Credential{
-		Name: m.spec.Name, Registry: registry, Generation: m.numberOf(g), Robot: g.Robot, Token: g.token, Created: g.Created, Warnings: warnings, Repositories: g.Grants,
+		Name: m.spec.Name, Registry: registry, Generation: m.numberOf(g), Robot: g.Robot, Token: g.token, Created: g.Created, Warnings: warnings, Repositories: g.Grants, InTeams: len(g.Teams) > 0,
 	}
 	switch m.spec.Strategy {
 	case Overlap:
@@ -106,5 +107,5 @@ func (m *Memory) credential(g *generation, registry string, warnings []string) *
 
 func (c *Credential) equal(d *Credential) bool {
 	return c.Name == d.Name && c.Registry == d.Registry && c.Generation == d.Generation && c.Robot == d.Robot && c.Token.Equal(d.Token) &&
-		c.Created.Equal(d.Created) && c.RefreshAt.Equal(d.RefreshAt) && slices.Equal(c.Warnings, d.Warnings) && slices.Equal(c.Repositories, d.Repositories)
+		c.Created.Equal(d.Created) && c.RefreshAt.Equal(d.RefreshAt) && slices.Equal(c.Warnings, d.Warnings) && slices.Equal(c.Repositories, d.Repositories) && c.InTeams == d.InTeams
 }
