@@ -392,8 +392,7 @@ func (o *organization) pass(ctx context.Context, client *quay.Client, chains []*
 	if old := o.health.Swap(&health); old != nil && old.Err != nil {
 		o.engine.events.add(o.event(EventRecovered, "Quay can be worked with again"))
 	}
-	worked := o.perform(ctx, client, listing, chains, plans)
-	again = worked || o.audit(ctx, client, listing, chains)
+	again = o.perform(ctx, client, listing, chains, plans) || o.audit(ctx, client, listing, chains)
 	for i, c := range chains {
 		if again {
 			plans[i] = c.memory.Plan()

@@ -29,12 +29,12 @@ func stages(s Safety) []stage {
 	}
 }
 
-// perform does the planned steps, stage by stage. It reports whether anything was done that another list may show.
+// perform does the planned steps, stage by stage. It reports whether another list may show more to do, or let more be done.
 func (o *organization) perform(ctx context.Context, client *quay.Client, l Listing, chains []*chain, plans []Plan) bool {
 	if len(chains) == 0 {
 		return false
 	}
-	var worked atomic.Bool
+	var again atomic.Bool
 	for _, st := range stages(chains[0].memory.spec.Safety) {
 		var group errgroup.Group
 		group.SetLimit(workers)
@@ -46,16 +46,17 @@ func (o *organization) perform(ctx context.Context, client *quay.Client, l Listi
 				continue
 			}
 			group.Go(func() error {
-				if o.work(ctx, client, l, c, steps, st.within) {
-					c.busy = true
-					worked.Store(true)
+				did, stale := o.work(ctx, client, l, c, steps, st.within)
+				c.busy = c.busy || did
+				if did || stale {
+					again.Store(true)
 				}
 				return nil
 			})
 		}
 		_ = group.Wait() // what failed is kept with each chain
 	}
-	return worked.Load()
+	return again.Load()
 }
 
 // mints reports whether a step serves to have a first credential, and nothing else.
@@ -71,11 +72,12 @@ func (m *Memory) mints(s Step) bool {
 	}
 }
 
-// relisted marks in chain.tried that a deletion found its list too old, and another list was asked for.
-const relisted = "list again"
+// relisted marks in chain.tried that a stage found its list too old, and another list was asked for.
+func relisted(within time.Duration) string { return "list again for what has " + within.String() }
 
-// work does steps of one robot in turn, as long as the list they rest on is younger than within (rule 3).
-func (o *organization) work(ctx context.Context, client *quay.Client, l Listing, c *chain, steps []Step, within time.Duration) (worked bool) {
+// work does steps of one robot in turn, as long as the list they rest on is younger than within (rule 3). did says that Quay,
+// or what is known of it, changed; stale that steps were left because the list had become too old.
+func (o *organization) work(ctx context.Context, client *quay.Client, l Listing, c *chain, steps []Step, within time.Duration) (did, stale bool) {
 	for _, s := range steps {
 		key := s.String()
 		if c.failed[key] != nil || c.tried[key] {
@@ -85,21 +87,19 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 			break
 		}
 		if elapsed(l.Sent) >= within {
-			// Working out permissions can take longer than a list stays fresh enough for a deletion. What was learned
-			// holds for this sync, so that a second list is followed by deletions at once; one more, no endless row.
-			if s.Action == Delete && !c.tried[relisted] {
-				c.tried[relisted] = true
-				worked = true
-			}
+			// Working out permissions, or what is before in the row, can take longer than a list stays fresh. What was learned
+			// holds for this sync, so that a second list is followed by the steps at once; one more, no endless row.
+			stale = !c.tried[relisted(within)]
+			c.tried[relisted(within)] = true
 			break
 		}
 		c.tried[key] = true
-		did, err := o.traceStep(ctx, client, c, l, s)
+		done, err := o.traceStep(ctx, client, c, l, s)
 		switch {
 		case err == nil:
 			delete(c.failing, s.topic())
 		case ctx.Err() != nil:
-			return worked
+			return did, stale
 		default:
 			c.fail(s, err)
 			if errors.Is(err, quay.ErrReadOnly) {
@@ -108,26 +108,26 @@ func (o *organization) work(ctx context.Context, client *quay.Client, l Listing,
 			o.engine.metrics.failed(c.memory.spec.Name, s.Action)
 			o.log.WarnContext(ctx, "a step failed", "robot", c.memory.spec.Name, "step", key, "error", err)
 		}
-		if s.Action == Delete && (did || err != nil) {
+		if s.Action == Delete && (done || err != nil) {
 			c.memory.NotDeleted(s.Generation, err)
 		}
-		if s.Action == Delete && did {
+		if s.Action == Delete && done {
 			if c.deleted == nil {
 				c.deleted = map[int64]string{}
 			}
 			c.deleted[s.Generation] = s.Why
 		}
-		worked = worked || did
-		if did && err == nil {
+		did = did || done
+		if done && err == nil {
 			o.engine.metrics.did(c.memory, s)
 			c.memory.did(s)
 			o.log.InfoContext(ctx, "done", "robot", c.memory.spec.Name, "step", key, "why", s.Why)
 		}
-		if did && s.Action == Verify {
+		if done && s.Action == Verify {
 			c.publish(c.memory.Plan()) // what is known to be dead is not handed out until the pass is over
 		}
 	}
-	return worked
+	return did, stale
 }
 
 // do performs one step and tells the memory. did says that Quay, or what is known of it, changed.

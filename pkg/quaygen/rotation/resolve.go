@@ -24,9 +24,9 @@ type resolver struct {
 	repositories []string // all of the organization's, sorted; only where a pattern needs them
 	listed       int      // the sync in which they were listed; 0: never
 	pages        int      // how many calls that took
-	listTrouble  string   // why the last attempt failed
 
 	existing map[string]bool      // repositories looked up by name in this sync
+	failed   map[string]error     // what could not be learned in this sync, by repository or template, so that a call that hangs is made once
 	template map[string]*template // by the template's username
 
 	accessKnown, noAccessTimes bool
@@ -43,6 +43,9 @@ type template struct {
 	read   int
 }
 
+// theRepositories is the key in resolver.failed of their list, which none of their names can be.
+const theRepositories = "*"
+
 // perPage is how many repositories Quay lists in one call (docs/quay-contract.md 3.4).
 const perPage = 100
 
@@ -55,7 +58,7 @@ func (r *resolver) begin(sync int) {
 	if sync%rareSyncs == 0 {
 		r.noUserAdmin = false // the token may have been given the scope
 	}
-	r.syncs, r.existing, r.byRepository = sync, map[string]bool{}, map[string]map[string]quay.Role{}
+	r.syncs, r.existing, r.failed, r.byRepository = sync, map[string]bool{}, map[string]error{}, map[string]map[string]quay.Role{}
 }
 
 // seen takes in what a list shows of the robots that serve as templates.
@@ -99,6 +102,13 @@ func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logg
 func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec, own Listing) Wanted {
 	w := Wanted{Grants: map[string]quay.Role{}, Teams: spec.Permissions.Teams}
 	add := func(repository string, role quay.Role) { w.Grants[repository] = max(w.Grants[repository], role) }
+	matching := func(names []string, p RepositoryGrant) {
+		for _, name := range names {
+			if glob.Match(p.Pattern, name) {
+				add(name, p.Role)
+			}
+		}
+	}
 	for _, p := range spec.Permissions.Repositories {
 		if glob.HasStar(p.Pattern) {
 			names, err := r.all(ctx, client)
@@ -106,10 +116,9 @@ func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec, 
 				w.Unknown = err.Error()
 				return w
 			}
-			for _, name := range names {
-				if glob.Match(p.Pattern, name) {
-					add(name, p.Role)
-				}
+			matching(names, p)
+			for _, info := range own.Robots { // made, and granted by somebody, since the repositories were listed
+				matching(info.Repositories, p)
 			}
 			continue
 		}
@@ -143,25 +152,20 @@ func (r *resolver) all(ctx context.Context, client *quay.Client) ([]string, erro
 	if r.listed > 0 && r.syncs-r.listed < r.pages {
 		return r.repositories, nil
 	}
-	if r.existing["*"] { // tried in this sync, and failed
-		return r.repositories, r.stale()
+	err := r.failed[theRepositories]
+	if err == nil {
+		var names []string
+		if names, err = client.ListRepositories(ctx, r.owner); err == nil {
+			slices.Sort(names)
+			r.repositories, r.listed, r.pages = names, r.syncs, 1+len(names)/perPage
+			return names, nil
+		}
+		r.failed[theRepositories] = err
 	}
-	names, err := client.ListRepositories(ctx, r.owner)
-	if err != nil {
-		r.existing["*"], r.listTrouble = true, err.Error()
-		return r.repositories, r.stale()
-	}
-	slices.Sort(names)
-	r.repositories, r.listed, r.pages = names, r.syncs, 1+len(names)/perPage
-	return names, nil
-}
-
-// stale is nil where an earlier list of repositories can be worked with.
-func (r *resolver) stale() error {
 	if r.listed > 0 {
-		return nil
+		return r.repositories, nil // those of earlier will do
 	}
-	return errors.New("the repositories of " + r.owner.Name() + " cannot be listed: " + r.listTrouble)
+	return nil, fmt.Errorf("the repositories of %s cannot be listed: %w", r.owner.Name(), err)
 }
 
 func (r *resolver) exists(ctx context.Context, client *quay.Client, own Listing, name string) (bool, error) {
@@ -174,15 +178,20 @@ func (r *resolver) exists(ctx context.Context, client *quay.Client, own Listing,
 			return true, nil
 		}
 	}
+	if err := r.failed[name]; err != nil {
+		return false, err
+	}
 	repository, err := quay.NewRepository(r.owner, name)
 	if err != nil {
 		return false, err
 	}
 	known, err := client.RepositoryExists(ctx, repository)
-	if err == nil {
-		r.existing[name] = known
+	if err != nil {
+		r.failed[name] = err
+		return false, err
 	}
-	return known, err
+	r.existing[name] = known
+	return known, nil
 }
 
 // copied returns the direct grants of a template robot, read again when the list shows that they changed, and now
@@ -196,9 +205,14 @@ func (r *resolver) copied(ctx context.Context, client *quay.Client, from quay.Ro
 	if t != nil && r.syncs-t.read < rareSyncs && slices.Equal(slices.Sorted(maps.Keys(t.grants)), names) {
 		return t.grants, nil
 	}
+	if err := r.failed[from.Username()]; err != nil {
+		return nil, err
+	}
 	grants, err := r.roles(ctx, client, from, names)
 	if err != nil {
-		return nil, fmt.Errorf("the grants of %s cannot be read: %w", from, err)
+		err = fmt.Errorf("the grants of %s cannot be read: %w", from, err)
+		r.failed[from.Username()] = err
+		return nil, err
 	}
 	r.template[from.Username()] = &template{grants: grants, read: r.syncs}
 	return grants, nil
