@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/quay"
@@ -28,7 +28,7 @@ type File struct {
 	path string
 	lock *os.File
 
-	mu      sync.Mutex // guards what follows; held over writes to the disk, which is what makes them one step
+	turn    chan struct{} // holds who reads or changes what follows; over writes to the disk, which is what makes them one step
 	records map[string]entry
 	known   bool // records are what the file holds; false after a write that failed
 }
@@ -71,7 +71,7 @@ func openFile(ctx context.Context, path string) (*File, error) {
 	if err := acquire(ctx, lock); err != nil {
 		return nil, errors.Join(explain(path, err), lock.Close())
 	}
-	f := &File{path: path, lock: lock}
+	f := &File{path: path, lock: lock, turn: make(chan struct{}, 1)}
 	if err := f.read(); err != nil {
 		return nil, errors.Join(explain(path, err), lock.Close())
 	}
@@ -222,15 +222,19 @@ func (f *File) Load(ctx context.Context, robot quay.Robot) (Record, Version, err
 	if err := ctx.Err(); err != nil {
 		return Record{}, "", err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	records, err := f.current()
+	e, err := f.inTurn(ctx, func() (entry, error) {
+		records, err := f.current()
+		if err != nil {
+			return entry{}, err
+		}
+		e, ok := records[Key(robot)]
+		if !ok {
+			return entry{}, ErrNotFound
+		}
+		return e, nil
+	})
 	if err != nil {
 		return Record{}, "", f.about(robot, err)
-	}
-	e, ok := records[Key(robot)]
-	if !ok {
-		return Record{}, "", f.about(robot, ErrNotFound)
 	}
 	return e.record, version(e), nil
 }
@@ -259,31 +263,68 @@ func (f *File) put(ctx context.Context, r Record, may func(e entry, exists bool)
 	if err := errors.Join(ctx.Err(), r.Check()); err != nil {
 		return "", err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	old, err := f.current()
+	e, err := f.inTurn(ctx, func() (entry, error) {
+		old, err := f.current()
+		if err != nil {
+			return entry{}, err
+		}
+		e, exists := old[Key(r.Robot)]
+		if err := may(e, exists); err != nil {
+			return entry{}, err
+		}
+		next := make(map[string]entry, len(old)+1)
+		maps.Copy(next, old)
+		e = entry{r, e.writes + 1}
+		next[Key(r.Robot)] = e
+		return e, f.write(next)
+	})
 	if err != nil {
 		return "", f.about(r.Robot, err)
 	}
-	e, exists := old[Key(r.Robot)]
-	if err := may(e, exists); err != nil {
-		return "", f.about(r.Robot, err)
-	}
-	next := make(map[string]entry, len(old)+1)
-	for key, other := range old {
-		next[key] = other
-	}
-	e = entry{r, e.writes + 1}
-	next[Key(r.Robot)] = e
-	if err := f.write(next); err != nil {
-		return "", f.about(r.Robot, err)
-	}
 	return version(e), nil
+}
+
+var errSilent = errors.New("the disk does not answer")
+
+// inTurn does one thing at a time. A disk that hangs keeps nobody longer than until ctx ends; what it may do yet is waited for by
+// who comes next.
+func (f *File) inTurn(ctx context.Context, work func() (entry, error)) (entry, error) {
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return entry{}, fmt.Errorf("%w: %w", errSilent, ctx.Err())
+	}
+	type outcome struct {
+		entry entry
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		e, err := work()
+		<-f.turn
+		done <- outcome{e, err}
+	}()
+	select {
+	case o := <-done:
+		return o.entry, o.err
+	case <-ctx.Done():
+		return entry{}, fmt.Errorf("%w: %w", errSilent, ctx.Err())
+	}
 }
 
 func (f *File) about(robot quay.Robot, err error) error {
 	return fmt.Errorf("the ledger %s: %s: %w", f.path, robot, err)
 }
 
-// Close implements [Store].
-func (f *File) Close() error { return f.lock.Close() }
+// closePatience is how long a write that is under way may take when the process ends.
+const closePatience = 5 * time.Second
+
+// Close implements [Store]. The lock is not given back while the disk may yet do what it was asked: it ends with the process.
+func (f *File) Close() error {
+	select {
+	case f.turn <- struct{}{}:
+		return f.lock.Close()
+	case <-time.After(closePatience):
+		return fmt.Errorf("closing the ledger %s: %w", f.path, errSilent)
+	}
+}

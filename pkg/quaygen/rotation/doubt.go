@@ -33,14 +33,20 @@ func (m *Memory) doubts(g *generation) string {
 	return ""
 }
 
-// verify plans the look.
+// verify plans the look, at each that is served, or would be if those above it cannot.
 func (p *planner) verify() {
-	g := p.published()
-	if g == nil {
-		return
-	}
-	if why := p.doubts(g); why != "" {
-		p.step(Step{Action: Verify, Generation: g.Number, Robot: g.Robot, Why: why})
+	gens := p.ascending()
+	for i := len(gens) - 1; i >= 0; i-- {
+		g := gens[i]
+		if !g.published || !p.eligible(g) {
+			continue
+		}
+		if why := p.doubts(g); why != "" {
+			p.step(Step{Action: Verify, Generation: g.Number, Robot: g.Robot, Why: why})
+		}
+		if !g.dead && !g.token.IsZero() {
+			return
+		}
 	}
 }
 
@@ -51,7 +57,7 @@ func (m *Memory) Verified(n int64, token secret.String, replaced bool) {
 	if g == nil {
 		return
 	}
-	g.doubt = ""
+	g.doubt, g.looked = "", m.sent
 	if replaced {
 		m.learn(g, token)
 	}

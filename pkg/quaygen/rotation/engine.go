@@ -62,7 +62,8 @@ type configured struct {
 	shared       *chain // nil with the scope PerNamespace
 
 	mu         sync.RWMutex
-	namespaces map[string]*chain // by namespace
+	namespaces map[string]*chain // by namespace; among them some that have ended
+	sweepAt    int               // how many there may be before those are dropped
 }
 
 type organizationKey struct {
@@ -164,9 +165,15 @@ func (e *Engine) chain(ref Ref) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("robot %q: %w", ref.Name, err)
 	}
-	c = r.organization.begin(r.assignment, base, ref.Namespace)
+	if c = r.organization.begin(ref.Name, base, ref.Namespace); c == nil {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownRobot, ref.Name) // any more
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.namespaces) >= r.sweepAt { // clusters make namespaces without end
+		maps.DeleteFunc(r.namespaces, func(_ string, c *chain) bool { return c.ended.Load() })
+		r.sweepAt = 2*len(r.namespaces) + 64
+	}
 	r.namespaces[ref.Namespace] = c
 	return c, nil
 }

@@ -103,7 +103,10 @@ func (o *organization) regenerate(ctx context.Context, client *quay.Client, m *M
 	// Whatever becomes of this process meanwhile: a request that was sent is better answered than wondered about.
 	m.Posting()
 	o.acted(m, s)
-	_, _, err := client.RegenerateRobot(context.WithoutCancel(ctx), s.Robot)
+	// But not later than the lease reckons with: behind others, or while Quay asks for patience, it is not sent at all.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.spec.Safety.StepDeadline)
+	defer cancel()
+	_, _, err := client.RegenerateRobot(ctx, s.Robot)
 	return true, m.Answered(err)
 }
 

@@ -26,6 +26,7 @@ type Memory struct {
 	frozen   string    // why nothing may be created or deleted now; "": it may (rule 1)
 	shaken   time.Time // Quay's time of the last list with which it was so; zero: it never was
 	noAccess bool      // Quay does not record last_accessed (rule 17)
+	blind    time.Time // Quay's time of the last list with which it was so; zero: it never was
 	recorded bool      // Quay says that it records last_accessed; false: it does not, or that is not known
 
 	claimed   int64                // a number that exists or may yet come to exist, and that no list has shown; -1: none
@@ -74,10 +75,11 @@ type generation struct {
 
 	touched time.Time // Quay's time of the last own login after it was published
 
-	hand   string // what happened to it last that is not our doing, or made up for that; with its time, for people
-	doubt  string // why it has to be looked at itself; "": no reason
-	dead   bool   // looked at itself it was not there; it is not served, but only its lasting absence is believed
-	barred bool   // its login was refused because robots are disabled
+	hand   string    // what happened to it last that is not our doing, or made up for that; with its time, for people
+	doubt  string    // why it has to be looked at itself; "": no reason
+	looked time.Time // when the list was sent after which it was looked at last, local
+	dead   bool      // looked at itself it was not there; it is not served, but only its lasting absence is believed
+	barred bool      // its login was refused because robots are disabled
 }
 
 type proof int
@@ -126,6 +128,9 @@ func (m *Memory) Observe(l Listing, wanted Wanted) {
 	m.at, m.sent = l.At, l.Sent
 	if m.frozen != "" {
 		m.shaken = m.at
+	}
+	if m.noAccess {
+		m.blind = m.at
 	}
 	m.merge(sight(m.spec, l))
 	m.noteUnlisted()
@@ -216,12 +221,20 @@ func (m *Memory) SetFrozen(why string) { m.frozen = why }
 
 // SetAccessTimes says whether Quay records last_accessed at all (rule 17), if that is known.
 func (m *Memory) SetAccessTimes(known, recorded bool) {
+	if m.noAccess && known && recorded {
+		m.Trouble() // what was done until now is in no list
+	}
 	m.noAccess, m.recorded = known && !recorded, known && recorded
 }
 
-// tells reports whether Quay would show it if somebody had logged in as g: it says that it records logins, or has
-// been seen to since g exists.
+// tells reports whether Quay would show it if somebody had ever logged in as g: it says that it records logins, or has
+// been seen to since g exists, and was not seen not to meanwhile.
 func (m *Memory) tells(g *generation) bool {
+	return m.shows(g) && g.Created.After(m.blind)
+}
+
+// shows reports whether Quay would show it if somebody logged in as g now.
+func (m *Memory) shows(g *generation) bool {
 	return !m.noAccess && (m.recorded || m.used.After(g.Created))
 }
 
@@ -315,7 +328,7 @@ func (m *Memory) Proved(n int64, at time.Time, loggedIn bool, reason string) {
 	}
 	g.proofAt, g.proofReason = at, reason
 	switch {
-	case reason == "" && !m.spec.Strategy.fixed() && !g.published && g.accessed.IsZero() && m.tells(g) && at.Sub(g.Created) > g.Timing.window():
+	case reason == "" && !m.spec.Strategy.fixed() && !g.published && m.overdue(g, at):
 		g.proof, g.proofReason = failed, "the proof came later than created + max - overlap"
 	case reason == "":
 		g.proof, g.late = proven, false

@@ -122,7 +122,7 @@ func (t timing) proofTime() time.Duration { return min(15*time.Minute, t.Idle/8)
 
 // idles reports whether g can end by being idle.
 func (m *Memory) idles(g *generation) bool {
-	return m.spec.Scope == PerNamespace && m.timingOf(g).Idle > 0 && m.tells(g)
+	return m.spec.Scope == PerNamespace && m.timingOf(g).Idle > 0 && m.shows(g)
 }
 
 // lastUse is when Quay saw g used last, its creation if never.
@@ -133,6 +133,15 @@ func (m *Memory) lastUse(g *generation) time.Time {
 	return g.Created
 }
 
+// unusedSince is since when g may be unused: what was done while Quay did not record it, nobody knows.
+func (m *Memory) unusedSince(g *generation) time.Time {
+	used := m.lastUse(g)
+	if m.blind.After(used) {
+		return m.blind
+	}
+	return used
+}
+
 // inUse reports whether somebody logged in as g since it was proven.
 func (m *Memory) inUse(g *generation) bool {
 	return g.LastAccessed.After(g.Created.Add(m.timingOf(g).proofTime()))
@@ -141,7 +150,7 @@ func (m *Memory) inUse(g *generation) bool {
 // ended reports whether g has been idle for so long that no replica serves it any more.
 func (m *Memory) ended(g *generation) bool {
 	t := m.timingOf(g)
-	return m.idles(g) && m.at.Sub(m.lastUse(g)) > t.Idle-t.grace()
+	return m.idles(g) && m.at.Sub(m.unusedSince(g)) > t.Idle-t.grace()
 }
 
 // wakeful returns for how long g may be served before it has to be logged in with again.
@@ -184,14 +193,14 @@ func (p *planner) touch() {
 // idle plans the end of a namespace's last generation.
 func (p *planner) idle(g *generation) (step *Step, until string) {
 	t := p.timingOf(g)
-	end := p.lastUse(g).Add(t.Idle + t.grace())
+	end := p.unusedSince(g).Add(t.Idle + t.grace())
 	switch {
 	case !p.idles(g) || p.at.Before(end):
 		return nil, ""
 	case p.alive() > 1:
 		return nil, "it is idle, and ends when it is the last"
-	case p.at.Sub(p.trouble) < t.grace():
+	case p.at.Sub(p.trouble) < max(t.grace(), t.MaxRefresh+p.spec.Sync): // who is served asks somebody meanwhile
 		return nil, "it is idle, but its use could not be watched until " + clock(p.trouble)
 	}
-	return &Step{Idle: true, LastAccessed: g.LastAccessed, Why: "its namespace has not used it since " + clock(p.lastUse(g))}, ""
+	return &Step{Idle: true, LastAccessed: g.LastAccessed, Why: "its namespace has not used it since " + clock(p.unusedSince(g))}, ""
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +199,48 @@ func (s *scene) alive(l *rotation.Lease) bool {
 	return ok && r.Token.Equal(l.Token)
 }
 
+// Clusters make namespaces without end; what is kept of each that ended is nothing.
+func TestNamespacesThatEndedAreForgotten(t *testing.T) {
+	namespaced(t, func(t *testing.T, s *scene) {
+		s.quay.Inject(quaytest.Fault{Operation: "robot.create", Status: http.StatusBadGateway})
+		e, stop := s.start()
+		defer stop()
+		for i := range 2000 {
+			if _, err := e.Current(rotation.Ref{Name: "puller", Namespace: fmt.Sprintf("preview-%d", i)}); err == nil {
+				t.Fatal("there is a credential")
+			}
+			s.pass(time.Minute)
+		}
+		if n := rotation.Kept(e, "puller"); n > 200 {
+			t.Errorf("%d namespaces are kept", n)
+		}
+	})
+}
+
+// A request that came to know the robot before a reload took it away begins nothing after it.
+func TestANamespaceOfARobotThatAReloadTookAwayIsNotBegun(t *testing.T) {
+	namespaced(t, func(t *testing.T, s *scene) {
+		e, stop := s.start()
+		defer stop()
+		begin := rotation.Beginning(e, rotation.Ref{Name: "puller", Namespace: "team-a"})
+		other := s.spec
+		other.Name = "other"
+		base, err := quay.NewRobot(s.spec.Base.Owner(), "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.Base = base
+		e.Apply([]rotation.Assignment{{Spec: other, Registry: "quay", Client: s.client}})
+		if begin() {
+			t.Error("it was begun")
+		}
+		s.pass(time.Hour)
+		if robots := s.robots(); len(robots) > 0 {
+			t.Errorf("robots %v", robots)
+		}
+	})
+}
+
 func TestAnIdleRobotIsNotRotated(t *testing.T) {
 	namespaced(t, func(t *testing.T, s *scene) {
 		s.spec.Every, s.spec.Idle = 10*24*time.Hour, 60*24*time.Hour
@@ -224,6 +267,55 @@ func TestWhereQuayDoesNotRecordUseNothingEndsByBeingIdle(t *testing.T) {
 		s.pass(3 * s.spec.Idle)
 		if len(s.robots()) == 0 {
 			t.Error("it ended")
+		}
+	})
+}
+
+// What was done while Quay did not record it is in no list, whoever has watched; afterwards it is.
+func TestWhenQuayBeginsToRecordUseNoRobotInUseIsTakenForIdle(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted %v", restarted), func(t *testing.T) {
+			namespaced(t, func(t *testing.T, s *scene) {
+				s.quay.SetLastAccessed(false)
+				e, stop := s.start()
+				defer func() { stop() }()
+				for range 40 * 24 {
+					s.ask(e, "team-a")
+					s.pass(s.spec.MaxRefresh)
+				}
+				held := s.ask(e, "team-a")
+				s.quay.SetLastAccessed(true)
+				if restarted {
+					stop()
+					e, stop = s.start()
+				}
+				for range 40 * 24 {
+					for range 4 {
+						s.pass(s.spec.MaxRefresh / 4)
+						if !s.alive(held) {
+							t.Fatalf("%s ended while its namespace held it", held.Robot)
+						}
+					}
+					held = s.ask(e, "team-a")
+				}
+			})
+		})
+	}
+}
+
+func TestWhenQuayBeginsToRecordUseWhatIsServedIsNotTakenForNeverUsed(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.quay.SetLastAccessed(false)
+		e, stop := s.start()
+		held := s.await(e)
+		s.pass(s.spec.Max)
+		s.quay.SetLastAccessed(true)
+		stop()
+		e, stop = s.start()
+		defer stop()
+		s.pass(time.Hour)
+		if now := s.await(e); !s.pulls(held) || now.Robot != held.Robot {
+			t.Errorf("%s was held, and now there is %s", held.Robot, now.Robot)
 		}
 	})
 }

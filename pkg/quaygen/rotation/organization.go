@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,10 +109,16 @@ func (o *organization) apply(robots []Assignment) map[string]*configured {
 	return out
 }
 
-// begin returns the chain of a namespace's robot for a request, and makes it if there is none.
-func (o *organization) begin(a Assignment, base quay.Robot, namespace string) *chain {
+// begin returns the chain of a namespace's robot for a request, and makes it if there is none; nil if by now the configuration
+// has no robot of that name here.
+func (o *organization) begin(name string, base quay.Robot, namespace string) *chain {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.templates, func(a Assignment) bool { return a.Spec.Name == name })
+	if i < 0 {
+		return nil
+	}
+	a := o.templates[i]
 	c := o.chains[base]
 	if c == nil || !c.ask() {
 		c = newChain(a.Spec.forNamespace(base), a.Registry, &namespace, o)
@@ -187,6 +194,7 @@ func (o *organization) stop() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.templates = nil
 	for _, c := range o.chains {
 		c.lose()
 	}

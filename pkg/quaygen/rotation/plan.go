@@ -255,7 +255,7 @@ func (p *planner) prune(g *generation) {
 // frozenPublication reports whether g must not be logged in with any more: past its window nobody may publish it
 // by an own proof (rule 12), unless evidence shows that somebody did in time.
 func (p *planner) frozenPublication(g *generation) bool {
-	return g.accessed.IsZero() && p.tells(g) && p.at.Sub(g.Created) > g.Timing.window()
+	return p.overdue(g, p.at)
 }
 
 // prove plans the login that publishes the newest generation. Superseded generations are never logged in with: that
@@ -266,8 +266,8 @@ func (p *planner) prove() {
 	case g == nil || !g.present:
 		return
 	case g.proof == proven:
-		// While Quay was read-only it did not record the login, and others would in the end give the generation up.
-		if g.accessed.IsZero() && p.tells(g) {
+		// While Quay was read-only, or recorded none, it did not record the login, and others would in the end give the generation up.
+		if g.accessed.IsZero() && p.shows(g) {
 			p.step(Step{Action: Prove, Generation: g.Number, Robot: g.Robot, Why: "Quay does not show yet that it is in use"})
 		}
 		return

@@ -389,6 +389,18 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 			"grant g90 read on app, delete g90", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"within its window it is tried on", func(d *desk) { d.gen(0); d.list(89); d.gen(90, bare); d.watch(137.9) },
 			"grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"past its window, but with nothing else in use, it is published late rather than given up", func(d *desk) { d.gen(0, unused); d.list(50); d.watch(51) },
+			"prove g0", "g0 pending", "nothing is served: no generation is published yet"},
+		{"what existed while no use was recorded is no more given up than it was", func(d *desk) {
+			d.memory.SetAccessTimes(true, false)
+			d.gen(0, unused)
+			d.list(89)
+			d.prove(0, "")
+			d.gen(90, bare)
+			d.watch(138)
+			d.memory.SetAccessTimes(true, true)
+			d.watch(140)
+		}, "grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"past its window it is not logged in with any more", func(d *desk) { d.gen(0); d.list(89); d.gen(90, unused); d.watch(138.01) },
 			"", "g0 current, g90 pending", ""},
 		{"after trouble nothing is given up before its use would show", func(d *desk) {

@@ -17,6 +17,20 @@ func (m *Memory) eligible(g *generation) bool {
 // nobody can see who uses it, others may serve it by now, so that it is taken as it is.
 func (m *Memory) late(g *generation) bool { return g.late && m.tells(g) }
 
+// overdue reports whether nobody is known to have published g within its window (rule 12), which is there for the consumers of
+// another generation. Where there is none in use, or where Quay did not show uses, g is better published late than ended.
+func (m *Memory) overdue(g *generation, at time.Time) bool {
+	if !g.accessed.IsZero() || !m.tells(g) || at.Sub(g.Created) <= g.Timing.window() {
+		return false
+	}
+	for _, h := range m.gens {
+		if h != g && h.Owned && h.present && (h.published || !h.accessed.IsZero()) {
+			return true
+		}
+	}
+	return false
+}
+
 // stray reports whether g was created after a higher number and never used: a creation that was decided on before the
 // higher one and arrived after it. Any replica may remove it (rule 4).
 func (m *Memory) stray(g *generation) bool {
@@ -99,17 +113,24 @@ func (m *Memory) servable() (*generation, time.Duration, string) {
 	}
 	why := "no generation is published yet"
 	gens := m.ascending()
+	passed := false // over one that should be served
 	for i := len(gens) - 1; i >= 0; i-- {
 		g := gens[i]
 		if !g.published || !m.eligible(g) || m.revoke != nil && g.Number <= m.revoke.through && m.newestPublished() > m.revoke.through {
 			continue
 		}
-		if g.token.IsZero() {
+		switch doubt := m.doubts(g); {
+		case g.token.IsZero():
 			why = "the token of " + g.Robot.Username() + " has not been read yet"
-			continue
-		}
-		if g.dead {
+		case g.dead:
 			why = g.Robot.Username() + " was deleted by somebody else"
+		case passed && doubt != "" && !g.looked.Equal(m.sent):
+			why = g.Robot.Username() + " is looked at before it is served: " + doubt
+		default:
+			why = ""
+		}
+		if why != "" {
+			passed = true
 			continue
 		}
 		if reason := m.unfit(g); reason != "" {
@@ -130,7 +151,7 @@ func (m *Memory) servable() (*generation, time.Duration, string) {
 		}
 		validity -= m.sent.Sub(g.seen) // a list that does not show it is no news of it
 		for _, h := range gens[i+1:] {
-			if h.Owned && (h.published || !h.accessed.IsZero() || !m.tells(h)) {
+			if h.Owned && (h.published || !h.accessed.IsZero() || !m.shows(h)) {
 				validity = min(validity, m.safeBeside(g, h))
 			}
 		}

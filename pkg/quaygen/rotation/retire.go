@@ -90,12 +90,8 @@ func (p *planner) outgrown(g *generation) bool {
 
 // giveUp ends a generation that nobody could publish in time, so that the next number can be tried (rule 12).
 func (p *planner) giveUp(g *generation) (*Step, string) {
-	if !g.accessed.IsZero() || !p.tells(g) {
-		return nil, "" // others may serve it
-	}
-	deadline := g.Created.Add(g.Timing.window() + p.spec.Safety.Settle)
-	if p.at.Before(deadline) {
-		return nil, ""
+	if !p.overdue(g, p.at.Add(-p.spec.Safety.Settle)) {
+		return nil, "" // there is time, or others may serve it
 	}
 	return &Step{Unused: true, Why: "it could not be published since " + clock(g.Created) + p.holdup(g)}, ""
 }

@@ -76,18 +76,10 @@ type sighting struct {
 func sight(spec Spec, l Listing) []sighting {
 	var out []sighting
 	for _, info := range l.Robots {
-		var number int64
-		if spec.Strategy.fixed() {
-			if info.Robot != spec.Base {
-				continue
-			}
-		} else {
-			n, ok := info.Robot.GenerationOf(spec.Base)
-			if !ok {
-				continue
-			}
-			number = n
+		if !spec.names(info.Robot) {
+			continue
 		}
+		number, _ := info.Robot.GenerationOf(spec.Base) // 0 for the base itself
 		s := sighting{
 			Number: number, Robot: info.Robot, Created: info.Created, LastAccessed: info.LastAccessed,
 			Grants: slices.Sorted(slices.Values(info.Repositories)), Teams: info.Teams, Token: info.Token,
@@ -115,17 +107,29 @@ func ownership(spec Spec, number int64, description string) (timing, string) {
 	return m.Timing, ""
 }
 
+// names reports whether a robot of spec's chain could be called r. A change of the strategy leaves behind what is called otherwise.
+func (s Spec) names(r quay.Robot) bool {
+	if s.Strategy.fixed() {
+		return r == s.Base
+	}
+	_, ok := r.GenerationOf(s.Base)
+	return ok
+}
+
 // strangers returns the robots in a listing that carry the marker of one of specs' instances and belong to none of
 // specs: what an earlier configuration left behind.
 func strangers(specs []Spec, l Listing) []quay.Robot {
-	bases, instances := map[string]bool{}, map[string]bool{}
+	bases, instances := map[string]Spec{}, map[string]bool{}
 	for _, s := range specs {
-		bases[s.Base.Short()], instances[s.Instance] = true, true
+		bases[s.Base.Short()], instances[s.Instance] = s, true
 	}
 	var out []quay.Robot
 	for _, info := range l.Robots {
-		m, ok := parseMarker(info.Description)
-		if ok && instances[m.Instance] && !bases[m.Robot] {
+		m, marked := parseMarker(info.Description)
+		if !marked || !instances[m.Instance] {
+			continue
+		}
+		if spec, ok := bases[m.Robot]; !ok || !spec.names(info.Robot) {
 			out = append(out, info.Robot)
 		}
 	}
