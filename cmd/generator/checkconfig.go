@@ -28,10 +28,10 @@ it would not, 3 where there is no such client or pull secret, and 1 where it dep
 				return usageError{fmt.Errorf("-o %q is neither text nor json", output)}
 			}
 			file := args[len(args)-1]
-			cfg, err := config.Options{SkipFiles: skipFiles || question.asked}.Load(file)
+			cfg, err := loadConfig(file, config.Options{SkipFiles: skipFiles || question.asked})
 			invalid, ok := errors.AsType[*config.Error](err)
 			if err != nil && !ok {
-				return usageError{err}
+				return err
 			}
 			if question.asked && !ok {
 				explained, err := question.explain(file, cfg)

@@ -41,7 +41,7 @@ auth (user:token, base64). All of them hold the credential: mind where they go.`
 			if err != nil {
 				return err
 			}
-			cfg, err := config.Options{SkipFiles: true}.Load(path)
+			cfg, err := loadConfig(path, config.Options{SkipFiles: true})
 			if err != nil {
 				return err
 			}

@@ -35,7 +35,7 @@ retires only after it has seen the successor for the length of the overlap.`,
 			if err != nil {
 				return err
 			}
-			cfg, err := config.Options{SkipFiles: true}.Load(path)
+			cfg, err := loadConfig(path, config.Options{SkipFiles: true})
 			if err != nil {
 				return err
 			}

@@ -95,7 +95,7 @@ type stayingRobot struct {
 
 // run ends all there is of the installation, or of one configured robot, if a name is given.
 func (u *uninstall) run(ctx context.Context, c *cobra.Command, s *screen, form string, names []string) error {
-	cfg, err := config.Options{SkipFiles: true}.Load(u.config)
+	cfg, err := loadConfig(u.config, config.Options{SkipFiles: true})
 	if err != nil {
 		return err
 	}

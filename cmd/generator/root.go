@@ -146,6 +146,15 @@ func configFlag(c *cobra.Command) func() (string, error) {
 	}
 }
 
+// loadConfig reads the configuration file of a command. A file that cannot be read exits with the same code as one that is not valid.
+func loadConfig(path string, o config.Options) (*config.Config, error) {
+	cfg, err := o.Load(path)
+	if _, invalid := errors.AsType[*config.Error](err); err != nil && !invalid {
+		return nil, usageError{err}
+	}
+	return cfg, err
+}
+
 // asUsage makes wrong arguments usage errors.
 func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {

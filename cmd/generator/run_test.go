@@ -108,6 +108,23 @@ func TestEveryProblemOfAConfigurationHasItsLineAndExitsWith2(t *testing.T) {
 	}
 }
 
+func TestAConfigurationThatCannotBeReadOrIsNotValidExitsWith2(t *testing.T) {
+	for _, command := range []string{"serve --config", "plan --config", "plan puller --config", "mint puller --config", "retire --all --dry-run --config", "check-config", "check-config --explain eso prod-1 puller"} {
+		dir := t.TempDir()
+		invalid, _ := configure(t, "instance: test", "instance: t!")
+		for _, c := range []struct{ what, path, says string }{
+			{"a missing file", filepath.Join(dir, "none.yaml"), "reading the configuration"},
+			{"a directory", dir, "reading the configuration"},
+			{"an invalid file", invalid, invalid + ":3:"},
+		} {
+			code, stdout, stderr := try(t, append(strings.Fields(command), c.path)...)
+			if code != exitUsage || stdout != "" || !strings.Contains(stderr, c.says) {
+				t.Errorf("generator %s with %s: %d, %s%s", command, c.what, code, stdout, stderr)
+			}
+		}
+	}
+}
+
 func TestAFlagCannotBringPlaintextBeyondLoopback(t *testing.T) {
 	path, _ := configure(t, "", "")
 	if code, _, stderr := try(t, "serve", "--config", path, "--http-listen", "0.0.0.0:0"); code != exitUsage || !strings.Contains(stderr, "allowPlaintext") {

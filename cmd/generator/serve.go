@@ -50,7 +50,7 @@ changes nothing. SIGTERM ends the service after the requests under way.`,
 			if err != nil {
 				return err
 			}
-			cfg, err := config.Load(path)
+			cfg, err := loadConfig(path, config.Options{})
 			if err != nil {
 				return err
 			}
