@@ -5,12 +5,12 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
@@ -45,9 +45,13 @@ auth (user:token, base64). All of them hold the credential: mind where they go.`
 			if err != nil {
 				return err
 			}
+			all, request := settings(cfg), quaygen.Request{Name: args[0], Namespace: namespace, Format: mintFormat(output)}
+			if err := mintable(all, request, output); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
 			defer cancel()
-			answer, err := mint(ctx, root, cfg, quaygen.Request{Name: args[0], Namespace: namespace, Format: mintFormat(output)})
+			answer, err := mint(ctx, root, cfg, all, request)
 			if err != nil {
 				return err
 			}
@@ -68,13 +72,21 @@ func mintFormat(output string) string {
 	return string(quaygen.FormatDockerConfigJSON)
 }
 
-// mint runs the engine for just the robots that the pull secret consists of, until each has a credential.
-func mint(ctx context.Context, root *rootOptions, cfg *config.Config, r quaygen.Request) (*quaygen.Answer, error) {
-	all := settings(cfg)
-	secret, ok := all.Secrets[r.Name]
-	if !ok {
-		return nil, &quaygen.Error{Kind: quaygen.KindUnknown, Detail: fmt.Sprintf("the configuration has no robot or pull secret %q", r.Name)}
+// mintable says what is wrong with a request before anything is done for it: a robot that was created for nothing would stay.
+func mintable(all *quaygen.Settings, r quaygen.Request, output string) error {
+	_, known := all.Secrets[r.Name]
+	switch {
+	case !known:
+		return &quaygen.Error{Kind: quaygen.KindUnknown, Detail: fmt.Sprintf("the configuration has no robot or pull secret %q", r.Name)}
+	case output == "secret" && len(validation.IsDNS1123Subdomain(r.Name)) > 0:
+		return usageError{fmt.Errorf("%q cannot be the name of a Secret in Kubernetes; choose another -o", r.Name)}
 	}
+	return all.Check(r)
+}
+
+// mint runs the engine for just the robots that the pull secret consists of, until each has a credential.
+func mint(ctx context.Context, root *rootOptions, cfg *config.Config, all *quaygen.Settings, r quaygen.Request) (*quaygen.Answer, error) {
+	secret := all.Secrets[r.Name]
 	robots, err := assignments(cfg, nil)
 	if err != nil {
 		return nil, err
@@ -103,9 +115,6 @@ func mint(ctx context.Context, root *rootOptions, cfg *config.Config, r quaygen.
 	return service.Get(ctx, policy.Caller{Name: "mint", How: "command line"}, r)
 }
 
-// objectNameRE is what Kubernetes accepts as the name of a Secret.
-var objectNameRE = regexp.MustCompile(`\A[a-z0-9]([-a-z0-9.]*[a-z0-9])?\z`)
-
 func printMinted(w io.Writer, output, name, namespace string, answer *quaygen.Answer) error {
 	data := answer.Data()
 	switch output {
@@ -119,9 +128,6 @@ func printMinted(w io.Writer, output, name, namespace string, answer *quaygen.An
 	case "dockerconfigjson":
 		_, err := fmt.Fprintln(w, data[".dockerconfigjson"])
 		return err
-	}
-	if !objectNameRE.MatchString(name) {
-		return usageError{fmt.Errorf("%q cannot be the name of a Secret in Kubernetes; choose another -o", name)}
 	}
 	manifest := map[string]any{
 		"apiVersion": "v1",

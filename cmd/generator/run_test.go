@@ -176,6 +176,39 @@ func TestMintPrintsEachFormOfOneAndTheSameCredential(t *testing.T) {
 	}
 }
 
+func TestMintAsksQuayNothingForWhatItCannotPrint(t *testing.T) {
+	more := "- {name: tenant, registry: quay, organization: myorg, robot: k8s_tenant, scope: namespace, permissions: {repositories: [{name: app}]}}\n" +
+		"- {name: a_b, registry: quay, organization: myorg, robot: k8s_ab, permissions: {repositories: [{name: app}]}}\n" +
+		"- {name: a..b, registry: quay, organization: myorg, robot: k8s_dots, permissions: {repositories: [{name: app}]}}\n" +
+		"pullSecrets: [{name: joined, robots: [puller, tenant]}]\nclients:"
+	path, server := configure(t, "clients:", more)
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"joined -o auth", exitUsage, "joins several robots"},
+		{"a_b -o secret", exitUsage, "cannot be the name of a Secret"},
+		{"a..b -o secret", exitUsage, "cannot be the name of a Secret"},
+		{"puller --namespace Prod", exitUsage, "cannot be a namespace"},
+		{"puller --namespace=", exitUsage, "the namespace is missing"},
+		{"tenant --namespace a_b", exitUsage, "cannot be a namespace"},
+		{"nobody", exitNotFound, "no robot or pull secret"},
+		{"no_body -o secret", exitNotFound, "no robot or pull secret"},
+	} {
+		code, stdout, stderr := try(t, append([]string{"mint", "--config", path}, strings.Fields(c.args)...)...)
+		if code != c.code || stdout != "" || !strings.Contains(stderr, c.says) {
+			t.Errorf("mint %s: %d, %s%s", c.args, code, stdout, stderr)
+		}
+		if calls := server.Calls().Entries(); len(calls) > 0 {
+			t.Fatalf("mint %s: Quay was called: %s %s", c.args, calls[0].Method, calls[0].Path)
+		}
+	}
+	if code, _, stderr := try(t, "mint", "a_b", "--config", path, "-o", "auth"); code != exitOK {
+		t.Errorf("a name that is no Secret's, in another form: %d, %s", code, stderr)
+	}
+}
+
 func TestTheSchemaIsJSON(t *testing.T) {
 	if code, stdout, _ := try(t, "config-schema"); code != exitOK || !json.Valid([]byte(stdout)) || !bytes.Equal([]byte(stdout), config.Schema()) {
 		t.Error("config-schema does not print the schema")

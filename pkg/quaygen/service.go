@@ -109,11 +109,7 @@ func (s *Service) get(ctx context.Context, caller policy.Caller, r Request) (*An
 
 // find answers a request that is allowed.
 func (s *Service) find(ctx context.Context, settings *Settings, caller policy.Caller, r Request) (*Answer, error) {
-	secret, ok := settings.Secrets[r.Name]
-	if !ok {
-		return nil, &Error{Kind: KindUnknown, Detail: fmt.Sprintf("there is no pull secret %q", r.Name)}
-	}
-	format, err := parseFormat(r, secret)
+	secret, format, err := settings.meant(r)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +129,26 @@ func (s *Service) find(ctx context.Context, settings *Settings, caller policy.Ca
 		key.namespace = namespace
 	}
 	return s.render(settings, key, secret, leases)
+}
+
+// meant returns what a request is about, and in which format.
+func (settings *Settings) meant(r Request) (PullSecret, Format, error) {
+	secret, ok := settings.Secrets[r.Name]
+	if !ok {
+		return PullSecret{}, "", &Error{Kind: KindUnknown, Detail: fmt.Sprintf("there is no pull secret %q", r.Name)}
+	}
+	format, err := parseFormat(r, secret)
+	return secret, format, err
+}
+
+// Check returns why [Service.Get] could answer a request to nobody, whatever Quay says; nil if it may. A caller that has a
+// namespace of its own need not name one, and is the only one that Check is too strict for.
+func (settings *Settings) Check(r Request) error {
+	if err := checkForm(policy.Caller{}, r); err != nil {
+		return err
+	}
+	_, _, err := settings.meant(r)
+	return err
 }
 
 // formatOf returns the format that a request means, whether or not there is such a one.

@@ -186,6 +186,10 @@ func TestOutcomeOfARequest(t *testing.T) {
 		w.join("both", "puller", "partner")
 		w.start(t)
 		w.get(t, quaygen.Request{Name: "both", Namespace: "any"})
+		settings := &quaygen.Settings{Secrets: w.parts}
+		if err := settings.Check(quaygen.Request{Name: "both", Namespace: "any"}); err != nil {
+			t.Errorf("what is answered does not pass the check: %v", err)
+		}
 		fixed := policy.Caller{Name: "eso", Namespace: "prod-shop", How: "test"}
 		long := strings.Repeat("a", 254)
 		for _, test := range []struct {
@@ -234,6 +238,12 @@ func TestOutcomeOfARequest(t *testing.T) {
 			r := quaygen.Request{Name: test.name, Namespace: test.ns, Property: test.prop, Format: test.fmt}
 			if got := w.kindOf(t, test.caller, r); got != test.want {
 				t.Errorf("%s: %v, want %v", test.what, got, test.want)
+			}
+			if test.want == quaygen.KindDenied {
+				continue // the check asks no rules
+			}
+			if err := settings.Check(r); err == nil || quaygen.AsError(err).Kind != test.want {
+				t.Errorf("%s: the check says %v, want %v", test.what, err, test.want)
 			}
 		}
 	})
