@@ -73,20 +73,20 @@ func changes(p rotation.Plan) []rotation.Step {
 
 func planText(w io.Writer, statuses []rotation.Status) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ROBOT\tGENERATION\tSTATE\tCREATED\tLAST USED\tNOTE")
+	fmt.Fprintln(t, "ROBOT\tNAMESPACE\tGENERATION\tSTATE\tCREATED\tLAST USED\tNOTE")
 	for _, s := range statuses {
 		if len(s.Plan.Generations) == 0 {
-			fmt.Fprintf(t, "%s\t-\tnone\t-\t-\t\n", s.Name)
+			fmt.Fprintf(t, "%s\t%s\t-\tnone\t-\t-\t\n", s.Name, dash(s.Namespace))
 		}
 		for _, g := range s.Plan.Generations {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, g.Robot.Username(), g.State, stamp(g.Created), stamp(g.LastAccessed), g.Note)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, dash(s.Namespace), g.Robot.Username(), g.State, stamp(g.Created), stamp(g.LastAccessed), g.Note)
 		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	for _, s := range statuses {
-		fmt.Fprintf(w, "\n%s:\n", s.Name)
+		fmt.Fprintf(w, "\n%s:\n", rotation.Ref{Name: s.Name, Namespace: s.Namespace})
 		for _, step := range changes(s.Plan) {
 			fmt.Fprintf(w, "  would %s\n      because %s\n", step, step.Why)
 			if len(step.Then) > 0 {
@@ -118,6 +118,7 @@ func stamp(t time.Time) string {
 
 type planDocument struct {
 	Name         string           `json:"name"`
+	Namespace    string           `json:"namespace,omitempty"` // whose robot it is, or the hash that stands for it in robots' names
 	Generations  []planGeneration `json:"generations"`
 	Steps        []planStep       `json:"steps"`
 	NextRotation *time.Time       `json:"nextRotation,omitempty"`
@@ -149,7 +150,7 @@ func planJSON(w io.Writer, statuses []rotation.Status) error {
 	out := make([]planDocument, 0, len(statuses))
 	for _, s := range statuses {
 		d := planDocument{
-			Name: s.Name, Generations: []planGeneration{}, Steps: []planStep{}, NextRotation: optional(s.Plan.Next),
+			Name: s.Name, Namespace: s.Namespace, Generations: []planGeneration{}, Steps: []planStep{}, NextRotation: optional(s.Plan.Next),
 			Waiting: append([]string{}, s.Plan.Waiting...), Warnings: append([]string{}, s.Plan.Warnings...),
 		}
 		for _, g := range s.Plan.Generations {

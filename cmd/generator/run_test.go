@@ -8,8 +8,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/quaygen/quaygen/pkg/quaygen"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
@@ -145,6 +148,35 @@ func TestThePlanTouchesNothing(t *testing.T) {
 	}
 	if code, _, _ := try(t, "plan", "nobody", "--config", path); code != exitNotFound {
 		t.Errorf("an unknown name: %d", code)
+	}
+}
+
+func TestThePlanSaysWhoseRobotItIs(t *testing.T) {
+	robots := "- {name: tenant, registry: quay, organization: myorg, robot: k8s_tenant, scope: namespace, permissions: {repositories: [{name: app}]}}\nclients:"
+	path, server := configure(t, "clients:", robots)
+	for _, namespace := range []string{"shop", "web", "h_0123456789abcdef0123"} {
+		server.AddRobot("myorg", "k8s_tenant_"+namespace+"_g1000", marked("test", "k8s_tenant_"+namespace, 1000))
+	}
+	code, stdout, stderr := try(t, "plan", "--config", path, "-o", "json")
+	var documents []struct{ Name, Namespace string }
+	if err := json.Unmarshal([]byte(stdout), &documents); code != exitOK || err != nil {
+		t.Fatalf("%d, %v, %s", code, err, stderr)
+	}
+	want := []struct{ Name, Namespace string }{{"puller", ""}, {"tenant", "h_0123456789abcdef0123"}, {"tenant", "shop"}, {"tenant", "web"}}
+	if diff := cmp.Diff(want, documents); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(stdout, `"namespace": ""`) {
+		t.Errorf("a robot that is nobody's alone has a namespace:\n%s", stdout)
+	}
+	_, stdout, _ = try(t, "plan", "--config", path)
+	for _, line := range []string{
+		`(?m)^puller +- +- +none`, `(?m)^tenant +shop +myorg\+k8s_tenant_shop_g1000 `, `(?m)^tenant +web +myorg\+k8s_tenant_web_g1000 `,
+		`(?m)^puller:$`, `(?m)^tenant for namespace shop:$`, `(?m)^tenant for namespace web:$`,
+	} {
+		if !regexp.MustCompile(line).MatchString(stdout) {
+			t.Errorf("no line is %s:\n%s", line, stdout)
+		}
 	}
 }
 
