@@ -115,24 +115,31 @@ func explain(path string, err error) error {
 
 // read takes in what the file holds. A file that is not there holds nothing.
 func (f *File) read() error {
-	file, err := os.Open(f.path)
+	records, err := readRecords(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		f.records, f.known = map[string]entry{}, true
-		return nil
+		records, err = map[string]entry{}, nil
 	}
 	if err != nil {
 		return err
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	records, err := parse(data)
-	if err != nil {
-		return fmt.Errorf("%w; restore it, or move it away to begin a new one, which by itself rotates nothing", err)
 	}
 	f.records, f.known = records, true
 	return nil
+}
+
+func readRecords(path string) (map[string]entry, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	records, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w; restore it, or move it away to begin a new one, which by itself rotates nothing", err)
+	}
+	return records, nil
 }
 
 func parse(data []byte) (map[string]entry, error) {

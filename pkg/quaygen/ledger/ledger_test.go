@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -160,12 +161,52 @@ func TestAFileThatCannotBeALedgerIsRefusedAndLeftAsItIs(t *testing.T) {
 		if _, err := ledger.OpenFile(t.Context(), path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if _, err := ledger.ReadFile(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s, by somebody who only looks: %v", name, err)
+		}
 		if after, err := os.ReadFile(path); err != nil || string(after) != string(bytes) {
 			t.Errorf("%s: the file was changed", name)
 		}
 	}
 	if _, err := ledger.OpenFile(t.Context(), filepath.Join(dir, "missing", "ledger.db")); err == nil || !strings.Contains(err.Error(), "directory does not exist") {
 		t.Errorf("a missing directory: %v", err)
+	}
+}
+
+func TestWhoOnlyLooksReadsWhatWasWrittenLastWithoutALockOrATrace(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ledger.db")
+	if _, err := ledger.ReadFile(path); err == nil || !strings.Contains(err.Error(), "there is no ledger "+path+" here") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Fatalf("looking left %v, %v", left, err)
+	}
+	s, err := ledger.OpenFile(t.Context(), path) // which has the lock from here on
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	r := ledgertest.Record(theRobot(t))
+	v, err := s.Create(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		snapshot, err := ledger.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, at, err := snapshot.Load(t.Context(), r.Robot); err != nil || at != v || !reflect.DeepEqual(got, r) {
+			t.Errorf("%+v at %s, %v; written was %+v at %s", got, at, err, r, v)
+		}
+		if _, _, err := snapshot.Load(t.Context(), ledgertest.Robot(t, "myorg", true, "puller")); !errors.Is(err, ledger.ErrNotFound) {
+			t.Errorf("a robot that it does not know: %v", err)
+		}
+		r.Rotations++
+		if v, err = s.Replace(t.Context(), r, v); err != nil {
+			t.Fatalf("a write after somebody looked: %v", err)
+		}
 	}
 }
 
