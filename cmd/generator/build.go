@@ -122,6 +122,29 @@ func openLedger(ctx context.Context, c *config.Config) (ledger.Store, error) {
 	return nil, nil //nolint:nilnil // no ledger is what was asked for
 }
 
+// readLedger returns the ledger for somebody who only looks. One that there is no way to says why to whoever asks it.
+func readLedger(ctx context.Context, c *config.Config) ledger.Reader {
+	if c.Ledger.File != "" {
+		snapshot, err := ledger.ReadFile(c.Ledger.File)
+		if err != nil {
+			return unreadable{err}
+		}
+		return snapshot
+	}
+	store, err := openLedger(ctx, c)
+	if err != nil {
+		return unreadable{err}
+	}
+	return store
+}
+
+// unreadable is a ledger that there is no way to.
+type unreadable struct{ why error }
+
+func (u unreadable) Load(context.Context, quay.Robot) (ledger.Record, ledger.Version, error) {
+	return ledger.Record{}, "", u.why
+}
+
 // kubernetes returns the way to the API server, for what the configuration calls key: the one that KUBECONFIG names, or
 // that of the pod.
 func kubernetes(key string) (*rest.Config, error) {

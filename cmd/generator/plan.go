@@ -25,7 +25,11 @@ func newPlan() *cobra.Command {
 		Long: `Show what would be changed in Quay now, and why, without touching it.
 
 The plan is that of a service that starts now. A running one has watched longer: it may retire today what a new one
-retires only after it has seen the successor for the length of the overlap.`,
+retires only after it has seen the successor for the length of the overlap.
+
+With strategy: regenerate the ledger says what is to be done. It is read, never written or locked: a file where it is here,
+Leases in the cluster of the pod or of KUBECONFIG. Where it cannot be read a warning says so; generator status shows then
+what a running service knows.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -49,7 +53,7 @@ retires only after it has seen the successor for the length of the overlap.`,
 					return &quaygen.Error{Kind: quaygen.KindUnknown, Detail: fmt.Sprintf("%s has no robot %q", path, args[0])}
 				}
 			}
-			statuses, err := rotation.Preview(c.Context(), robots)
+			statuses, err := rotation.Preview(c.Context(), robots, readLedger(c.Context(), cfg))
 			if err != nil {
 				return err
 			}
@@ -93,7 +97,7 @@ func planText(w io.Writer, statuses []rotation.Status) error {
 				fmt.Fprintf(w, "      then give it %s\n", strings.Join(step.Then, ", "))
 			}
 		}
-		if len(changes(s.Plan)) == 0 {
+		if len(changes(s.Plan)) == 0 && s.Ledger == "" && len(s.Failures) == 0 { // or nobody knows
 			fmt.Fprintln(w, "  nothing to do")
 		}
 		if !s.Plan.Next.IsZero() {

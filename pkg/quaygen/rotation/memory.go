@@ -37,6 +37,7 @@ type Memory struct {
 	forcedAt  int64                // the generation that was the newest published one then
 	revoke    *revocation          // a revocation is under way
 	kept      kept                 // the robot's record in the ledger; only with the strategy regenerate
+	onlooker  bool                 // this process only looks at what another one does; see [Preview]
 	requested time.Duration        // how long ago somebody asked; negative: never
 	disabled  bool                 // Quay says that robots may not log in
 	noticed   []string             // what others were seen to do since it was last counted, by outcome

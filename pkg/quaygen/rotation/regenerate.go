@@ -168,11 +168,16 @@ func (m *Memory) rotations() int64 {
 
 // regenerate plans what the strategy of that name does, one step at a time: each rests on what the one before it showed.
 func (p *planner) regenerate() {
-	if trouble := p.ledgerTrouble(); trouble != "" {
+	g := p.gens[0]
+	missing := g == nil || g.gone
+	switch trouble := p.ledgerTrouble(); {
+	case trouble == "" || p.onlooker && missing:
+	case p.onlooker: // the process that does the work may well be able to read it
+		p.warn("its rotations are in the ledger, which was not read: %s; see generator status", trouble)
+	default:
 		p.warn("the ledger cannot be used: %s; nothing is rotated meanwhile", trouble)
 	}
-	g := p.gens[0]
-	if g == nil || g.gone {
+	if missing {
 		p.createFixed()
 		return
 	}
