@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/quaygen/quaygen/manifests/tests/chart"
 	"github.com/quaygen/quaygen/manifests/tests/matrix"
 	"github.com/quaygen/quaygen/pkg/quaygen/config"
@@ -80,6 +82,55 @@ func TestWhateverTheValuesTheConfigurationIsValid(t *testing.T) {
 		if err := valid(configuration(r)); err != nil {
 			t.Errorf("%s: %v", row.Name, err)
 		}
+	}
+}
+
+func TestPodsAreReplacedForWhatIsReadAtAStartAndForNothingElse(t *testing.T) {
+	c := load(t)
+	template := func(values map[string]any) any {
+		return chart.Of(render(t, c, values).Objects, "Deployment")[0].Get("spec", "template")
+	}
+	for _, tt := range []struct {
+		change   string
+		replaced bool
+	}{
+		{"config: {sync: 1m}", false},
+		{"config: {rules: []}", false},
+		{"config: {server: {limits: {qps: 7}}}", false},
+		{"config: {server: {}}", false},
+		{"commonLabels: {}", false},
+		{"config: {server: {http: {allowPlaintext: true}}}", true},
+		{"config: {server: {tls: {clientCAFile: /var/run/secrets/quaygen/tls/ca.crt}}}", true},
+		{"config: {audit: {stdout: true}}", true},
+		{"config: {tracing: {otlp: {endpoint: 'otel:443'}}}", true},
+		{"ledger: {type: kubernetes}", true},
+	} {
+		if got := cmp.Diff(template(small(t)), template(chart.Merge(small(t), parse(t, tt.change)))); (got != "") != tt.replaced {
+			t.Errorf("%s: replaced is %v, want %v\n%s", tt.change, got != "", tt.replaced, got)
+		}
+	}
+	for change, other := range map[string]string{
+		"config: {audit: {stdout: true, block: true}}":                        "config: {audit: {stdout: true}}",
+		"grpc: {enabled: true}\nconfig: {server: {grpc: {reflection: true}}}": "grpc: {enabled: true}",
+	} {
+		if cmp.Equal(template(chart.Merge(small(t), parse(t, other))), template(chart.Merge(small(t), parse(t, change)))) {
+			t.Errorf("%s and %s: the pods are the same", change, other)
+		}
+	}
+}
+
+func TestPodsHaveTheAnnotationsOfTheValuesBesideTheChartsOwn(t *testing.T) {
+	annotations := func(values map[string]any) map[string]any {
+		got, _ := chart.Of(render(t, load(t), values).Objects, "Deployment")[0].Get("spec", "template", "metadata", "annotations").(map[string]any)
+		return got
+	}
+	const own = "quaygen.dev/read-at-start"
+	got := annotations(chart.Merge(small(t), parse(t, "podAnnotations: {example.com/note: here, "+own+": theirs}")))
+	if len(got) != 2 || got["example.com/note"] != "here" || got[own] == "theirs" {
+		t.Errorf("%v, want one's own and the chart's checksum", got)
+	}
+	if got := annotations(parse(t, "existingConfigMap: theirs\npodAnnotations: {example.com/note: here}")); len(got) != 1 || got["example.com/note"] != "here" {
+		t.Errorf("%v, want one's own alone: the chart knows nothing of the configuration", got)
 	}
 }
 

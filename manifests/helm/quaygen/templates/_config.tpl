@@ -21,6 +21,13 @@
 {{- toYaml $config }}
 {{- end }}
 
+{{- /* What of the configuration takes effect at the next start, not with a reload. */ -}}
+{{- define "quaygen.readAtStart" -}}
+{{- $config := include "quaygen.config" . | fromYaml -}}
+{{- $_ := set $config "server" (omit $config.server "limits") -}}
+{{- pick $config "server" "ledger" "audit" "tracing" | toYaml }}
+{{- end }}
+
 {{- define "quaygen.server" -}}
 http: {listen: ":8443"}
 admin: {listen: ":9090"}
