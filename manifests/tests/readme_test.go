@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -38,6 +39,45 @@ func TestTheReadmeDescribesEveryValueAsValuesYAMLDoes(t *testing.T) {
 	}
 	if d := cmp.Diff(want, table); d != "" {
 		t.Errorf("run make manifests-update (- values.yaml, + README.md):\n%s", d)
+	}
+}
+
+// TestWhatTheReadmeHasOneMakeIsAllThatPodsAndTheStoreWaitFor: its commands and its values, followed to the letter.
+func TestWhatTheReadmeHasOneMakeIsAllThatPodsAndTheStoreWaitFor(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(chart.Dir(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(content), "\n```yaml\n")
+	block, _, _ := strings.Cut(rest, "\n```")
+	if !strings.Contains(string(content), " --set eso.clusterSecretStore.enabled=true\n") {
+		t.Error("the command does not make the store")
+	}
+	r := render(t, load(t), chart.Merge(parse(t, block), parse(t, "eso: {clusterSecretStore: {enabled: true}}")))
+	if err := valid(configuration(r)); err != nil {
+		t.Error(err)
+	}
+	made := func(kind, name string) {
+		if !regexp.MustCompile(`(?m)^    kubectl -n quaygen create ` + kind + ` ` + name + ` `).Match(content) {
+			t.Errorf("no command makes the %s %s", kind, name)
+		}
+	}
+	for _, volume := range chart.Find(r.Objects, "Deployment", "quaygen").Get("spec", "template", "spec", "volumes").([]any) {
+		if secret, ok := volume.(map[string]any)["secret"].(map[string]any); ok {
+			made("secret (generic|tls)", secret["secretName"].(string))
+		}
+	}
+	webhook := chart.Of(r.Objects, "ClusterSecretStore")[0].Get("spec", "provider", "webhook").(map[string]any)
+	made("configmap", webhook["caProvider"].(map[string]any)["name"].(string))
+	for _, secret := range webhook["secrets"].([]any) {
+		name := secret.(map[string]any)["secretRef"].(map[string]any)["name"].(string)
+		made("secret generic", name)
+		if !strings.Contains(string(content), " label secret "+name+" external-secrets.io/type=webhook\n") {
+			t.Errorf("no command labels the Secret %s for ESO", name)
+		}
+	}
+	if name := "DNS:quaygen.quaygen.svc "; !strings.Contains(string(content), name) || !strings.Contains(webhook["url"].(string), "//quaygen.quaygen.svc:") {
+		t.Errorf("the certificate is not for %q, or the store calls another name: %v", name, webhook["url"])
 	}
 }
 
