@@ -29,6 +29,9 @@ func TestWhatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 		{"rights for the default ServiceAccount", "ledger: {type: kubernetes}\nserviceAccount: {create: false}", "serviceAccount.name", "name another"},
 		{"a pod that may never go", "replicaCount: 1", "podDisruptionBudget.minAvailable", "podDisruptionBudget.enabled: false"},
 		{"pods that may never go", "podDisruptionBudget: {minAvailable: 100%}", "podDisruptionBudget.minAvailable", "lower it"},
+		{"half of one pod", "replicaCount: 1\npodDisruptionBudget: {minAvailable: 50%}", "podDisruptionBudget.minAvailable", "lower it"},
+		{"a share that is rounded up to all pods", "podDisruptionBudget: {minAvailable: 51%}", "podDisruptionBudget.minAvailable: with 51% of 2 replicas", "lower it"},
+		{"a share that is rounded up to all of three", "replicaCount: 3\npodDisruptionBudget: {minAvailable: 67%}", "podDisruptionBudget.minAvailable", "lower it"},
 		{"a port that is closed", "config: {registries: [{name: quay, url: 'https://quay.example.com:9443'}]}", "config.registries[0].url", "networkPolicy.quay.ports"},
 		{"images behind a port that is closed", "config: {registries: [{name: quay, url: 'https://quay.example.com', host: 'images.example.com:5000'}]}", "config.registries[0].host", "networkPolicy.quay.ports"},
 		{"two who make the certificate", "tls: {existingSecret: a, certManager: {enabled: true, issuerRef: {name: a}}}", "tls.existingSecret", "remove"},
@@ -49,6 +52,17 @@ func TestWhatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 				t.Errorf("%v; want %q and %q", err, tt.value, tt.fix)
 			}
 		})
+	}
+}
+
+func TestAShareThatLetsAPodGoIsTaken(t *testing.T) {
+	c := load(t)
+	for _, values := range []string{
+		"podDisruptionBudget: {minAvailable: 50%}", "podDisruptionBudget: {minAvailable: 0%}", "podDisruptionBudget: {minAvailable: 0}",
+		"replicaCount: 3\npodDisruptionBudget: {minAvailable: 66%}", "replicaCount: 5\npodDisruptionBudget: {minAvailable: 80%}",
+		"replicaCount: 0\npodDisruptionBudget: {minAvailable: 100%}",
+	} {
+		render(t, c, chart.Merge(small(t), parse(t, values)))
 	}
 }
 

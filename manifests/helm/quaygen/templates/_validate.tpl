@@ -99,8 +99,14 @@ serviceAccount.name: with serviceAccount.create: false the rights would go to th
 
 {{- define "quaygen.validate.disruption" -}}
 {{- $budget := .Values.podDisruptionBudget -}}
-{{- if $budget.enabled }}
-{{- if or (and (not (kindIs "string" $budget.minAvailable)) (gt (int .Values.replicaCount) 0) (ge (int $budget.minAvailable) (int .Values.replicaCount))) (eq (toString $budget.minAvailable) "100%") }}
+{{- $replicas := int .Values.replicaCount -}}
+{{- if and $budget.enabled (gt $replicas 0) }}
+{{- $stay := int $budget.minAvailable }}
+{{- if kindIs "string" $budget.minAvailable }}
+{{- /* Kubernetes rounds a share up. */ -}}
+{{- $stay = div (add (mul (trimSuffix "%" $budget.minAvailable | int) $replicas) 99) 100 }}
+{{- end }}
+{{- if ge (int $stay) $replicas }}
 podDisruptionBudget.minAvailable: with {{ $budget.minAvailable }} of {{ .Values.replicaCount }} replicas no pod could ever be evicted, nor a node drained; lower it, raise replicaCount, or set podDisruptionBudget.enabled: false
 {{- end }}
 {{- end }}
