@@ -23,6 +23,11 @@ func TestWhatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 		{"a CA that is not mounted", "config: {registries: [{name: quay, url: 'https://quay.example.com', caFile: /etc/ssl/quay.pem}]}", "config.registries[0].caFile", "extraVolumeMounts"},
 		{"clients' CA that is not mounted", "config: {server: {tls: {clientCAFile: /etc/clients/ca.crt}}}", "config.server.tls.clientCAFile", "extraVolumeMounts"},
 		{"an audit trail without a volume", "config: {audit: {file: /var/log/quaygen/audit.jsonl}}", "config.audit.file", "extraVolumeMounts"},
+		{"a CA of the collector that is not mounted", "config: {tracing: {otlp: {endpoint: 'otel:443', caFile: /etc/otel/ca.crt}}}", "config.tracing.otlp.caFile", "extraVolumeMounts"},
+		{"a certificate for the collector that is not mounted", "config: {tracing: {otlp: {endpoint: 'otel:443', certFile: /etc/otel/tls.crt, keyFile: /var/run/secrets/quaygen/tls/tls.key}}}", "config.tracing.otlp.certFile", "extraVolumeMounts"},
+		{"a key for the collector that is not mounted", "config: {tracing: {otlp: {endpoint: 'otel:443', certFile: /var/run/secrets/quaygen/tls/tls.crt, keyFile: /etc/otel/tls.key}}}", "config.tracing.otlp.keyFile", "extraVolumeMounts"},
+		{"a CA beside the configuration", "config: {registries: [{name: quay, url: 'https://quay.example.com', caFile: /etc/quaygen/quay-ca.crt}]}", "config.registries[0].caFile: nothing is mounted at /etc/quaygen/quay-ca.crt", "extraVolumeMounts"},
+		{"a CA at a relative path", "config: {registries: [{name: quay, url: 'https://quay.example.com', caFile: ./quay-ca.crt}]}", "config.registries[0].caFile: nothing is mounted at ./quay-ca.crt", "extraVolumeMounts"},
 		{"a client's token that is not mounted", "config: {clients: [{name: eso, namespaceFrom: request, bearerTokenFile: /var/run/secrets/quaygen/clients/other/token}]}", "config.clients[0].bearerTokenFile", "clientSecrets"},
 		{"a client without a credential", "config: {clients: [{name: eso, namespaceFrom: request}, {name: team-a, namespace: team-a}]}", "config.clients: team-a has no credential", "clientSecrets.team-a"},
 		{"a Secret of nobody", "clientSecrets: {team-a: token}", "clientSecrets.team-a", "team-a: null"},
@@ -34,6 +39,8 @@ func TestWhatCannotWorkIsRefusedWithTheFix(t *testing.T) {
 		{"a share that is rounded up to all of three", "replicaCount: 3\npodDisruptionBudget: {minAvailable: 67%}", "podDisruptionBudget.minAvailable", "lower it"},
 		{"a port that is closed", "config: {registries: [{name: quay, url: 'https://quay.example.com:9443'}]}", "config.registries[0].url", "networkPolicy.quay.ports"},
 		{"images behind a port that is closed", "config: {registries: [{name: quay, url: 'https://quay.example.com', host: 'images.example.com:5000'}]}", "config.registries[0].host", "networkPolicy.quay.ports"},
+		{"a collector behind a port that is closed", "config: {tracing: {otlp: {endpoint: 'otel-collector.observability:4317', insecure: true}}}", "config.tracing.otlp.endpoint: networkPolicy lets nobody out to otel-collector.observability:4317", "networkPolicy.extraEgress, such as [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}], ports: [{protocol: TCP, port: 4317}]}]"},
+		{"a collector where Quay is not", "config: {tracing: {otlp: {endpoint: 'otel:443'}}}\nnetworkPolicy: {quay: {to: [{ipBlock: {cidr: 192.0.2.7/32}}]}}", "config.tracing.otlp.endpoint", "networkPolicy.extraEgress"},
 		{"two who make the certificate", "tls: {existingSecret: a, certManager: {enabled: true, issuerRef: {name: a}}}", "tls.existingSecret", "remove"},
 		{"nobody who signs", "tls: {certManager: {enabled: true}}", "tls.certManager.issuerRef", "name the Issuer"},
 		{"two who make the certificate of gRPC", "grpc: {enabled: true, existingSecret: a, certManager: {enabled: true, issuerRef: {name: a}}}", "grpc.existingSecret", "remove"},
@@ -63,6 +70,24 @@ func TestAShareThatLetsAPodGoIsTaken(t *testing.T) {
 		"replicaCount: 0\npodDisruptionBudget: {minAvailable: 100%}",
 	} {
 		render(t, c, chart.Merge(small(t), parse(t, values)))
+	}
+}
+
+func TestACollectorThatCanBeReachedIsTaken(t *testing.T) {
+	c := load(t)
+	const at4317 = "config: {tracing: {otlp: {endpoint: 'otel-collector.observability:4317', caFile: /etc/otel/ca.crt}}}\nextraVolumes: [{name: otel, configMap: {name: otel}}]\nextraVolumeMounts: [{name: otel, mountPath: /etc/otel}]\n"
+	for _, values := range []string{
+		at4317 + "networkPolicy: {enabled: false}",
+		at4317 + "networkPolicy: {extraEgress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: observability}}}], ports: [{protocol: TCP, port: 4317}]}]}",
+		"config: {tracing: {otlp: {endpoint: 'otel.example.com:443'}}}",
+		"config: {tracing: {otlp: {endpoint: '127.0.0.1:4317', insecure: true}}}",
+		"config: {tracing: {otlp: {endpoint: '[::1]:4317', insecure: true}}}",
+		"config: {tracing: {otlp: {endpoint: 'localhost:4317', insecure: true}}}",
+	} {
+		r := render(t, c, chart.Merge(small(t), parse(t, values)))
+		if err := valid(configuration(r)); err != nil {
+			t.Errorf("%s: %v", values, err)
+		}
 	}
 }
 

@@ -50,9 +50,9 @@ ledger.type: robot {{ .name }} has strategy regenerate, which needs a ledger; se
 {{- end }}
 {{- end }}
 
-{{- /* Files below a directory that nothing is mounted at would keep pods from starting. */ -}}
+{{- /* Files below a directory that nothing is mounted at would keep pods from starting. /etc/quaygen holds generator.yaml alone. */ -}}
 {{- define "quaygen.validate.mounts" -}}
-{{- $mounts := list "/etc/quaygen/" "/var/run/secrets/quaygen/quay/" "/var/run/secrets/quaygen/tls/" -}}
+{{- $mounts := list "/var/run/secrets/quaygen/quay/" "/var/run/secrets/quaygen/tls/" -}}
 {{- range $client, $_ := .Values.clientSecrets }}{{ $mounts = append $mounts (printf "/var/run/secrets/quaygen/clients/%s/" $client) }}{{ end -}}
 {{- if .Values.grpc.enabled }}{{ $mounts = append $mounts "/var/run/secrets/quaygen/grpc/" }}{{ end -}}
 {{- range .Values.extraVolumeMounts }}{{ $mounts = append $mounts (ternary .mountPath (printf "%s/" (.mountPath | trimSuffix "/")) (hasKey . "subPath")) }}{{ end -}}
@@ -64,9 +64,11 @@ ledger.type: robot {{ .name }} has strategy regenerate, which needs a ledger; se
 {{- range $key, $tls := (dict "config.server.tls" ((.Values.config.server | default dict).tls) "config.server.grpc.tls" (((.Values.config.server | default dict).grpc | default dict).tls)) -}}
 {{- range $name, $file := $tls }}{{ $_ := set $files (printf "%s.%s" $key $name) $file }}{{ end -}}
 {{- end -}}
+{{- $otlp := (.Values.config.tracing | default dict).otlp -}}
+{{- range (list "caFile" "certFile" "keyFile") }}{{ $_ := set $files (printf "config.tracing.otlp.%s" .) (get ($otlp | default dict) .) }}{{ end -}}
 {{- $_ := set $files "config.audit.file" ((.Values.config.audit | default dict).file) -}}
 {{- range $key, $file := $files -}}
-{{- $there := or (not $file) (not (hasPrefix "/" ($file | default ""))) -}}
+{{- $there := not $file -}}
 {{- range $mounts }}{{ if hasPrefix . ($file | default "") }}{{ $there = true }}{{ end }}{{ end }}
 {{- if not $there }}
 {{ $key }}: nothing is mounted at {{ $file }}; put it below a directory of quay.existingSecret or clientSecrets, or add its volume to extraVolumes and extraVolumeMounts
@@ -112,7 +114,7 @@ podDisruptionBudget.minAvailable: with {{ $budget.minAvailable }} of {{ .Values.
 {{- end }}
 {{- end }}
 
-{{- /* Calls to Quay would time out, and nobody would see why. */ -}}
+{{- /* Calls to Quay would time out, and nobody would see why; so would those to a collector of traces. */ -}}
 {{- define "quaygen.validate.network" -}}
 {{- $policy := .Values.networkPolicy -}}
 {{- if and $policy.enabled (not $policy.extraEgress) -}}
@@ -125,6 +127,11 @@ podDisruptionBudget.minAvailable: with {{ $budget.minAvailable }} of {{ .Values.
 config.registries[{{ $i }}].{{ $key }}: networkPolicy lets nobody out to port {{ $port }}; add it to networkPolicy.quay.ports
 {{- end }}
 {{- end }}
+{{- end }}
+{{- $endpoint := ((.Values.config.tracing | default dict).otlp | default dict).endpoint | default "" }}
+{{- $port := regexFind "[0-9]+$" $endpoint }}
+{{- if and $endpoint (not (regexMatch "^(localhost|127\\.[0-9.]+|\\[::1\\]):" $endpoint)) (or $policy.quay.to (not (has $port $ports))) }}
+config.tracing.otlp.endpoint: networkPolicy lets nobody out to {{ $endpoint }}; write a rule for the collector's pods in networkPolicy.extraEgress, such as [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}], ports: [{protocol: TCP, port: {{ $port }}}]}]
 {{- end }}
 {{- end }}
 {{- end }}
