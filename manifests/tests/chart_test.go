@@ -134,6 +134,14 @@ func TestPodsHaveTheAnnotationsOfTheValuesBesideTheChartsOwn(t *testing.T) {
 	}
 }
 
+func TestTheIDsOfPodsCanBeLeftToTheCluster(t *testing.T) {
+	r := render(t, load(t), chart.Merge(small(t), parse(t, "podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}")))
+	want := map[string]any{"runAsNonRoot": true, "seccompProfile": map[string]any{"type": "RuntimeDefault"}}
+	if d := cmp.Diff(want, chart.Find(r.Objects, "Deployment", "quaygen").Get("spec", "template", "spec", "securityContext")); d != "" {
+		t.Errorf("(- want, + got):\n%s", d)
+	}
+}
+
 // configuration is the file that pods read.
 func configuration(r *chart.Rendered) string {
 	for _, o := range chart.Of(r.Objects, "ConfigMap") {

@@ -18,6 +18,7 @@ var asComponent = map[string]string{
 	"ledger-kubernetes": "ledger: {type: kubernetes}",
 	"namespace-labels":  "namespaceLabels: {enabled: true}",
 	"tokenreview":       "tokenReview: {enabled: true}",
+	"openshift":         "podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}\nnetworkPolicy: {dns: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: openshift-dns}}}], dnsPorts: [5353]}",
 	"monitoring":        "serviceMonitor: {enabled: true}\nprometheusRule: {enabled: true}\ngrafanaDashboard: {enabled: true}",
 }
 
