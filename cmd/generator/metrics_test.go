@@ -92,10 +92,11 @@ func TestTheListOfMetricsIsWhatServeShows(t *testing.T) {
 		_, text := p.admin("/metrics")
 		maps.Copy(shown, families(text))
 	}
-	p.until("a generation that is not published is shown", func() bool {
+	p.until("a generation that is not published is shown, and a step that fails", func() bool {
 		look()
-		_, ok := shown["quaygen_robot_unpublished_since_timestamp_seconds"]
-		return ok
+		_, unpublished := shown["quaygen_robot_unpublished_since_timestamp_seconds"]
+		_, failing := shown["quaygen_robot_steps_failing"]
+		return unpublished && failing
 	})
 	publish()
 	p.until("there is a pull secret", func() bool { look(); status, _ := p.ask(p.token()); return status == http.StatusOK })

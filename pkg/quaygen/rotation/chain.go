@@ -62,6 +62,7 @@ type Failure struct {
 	Step   string
 	Reason string
 
+	action  Action
 	topic   string
 	refused bool
 }
@@ -132,7 +133,7 @@ func (c *chain) publish(plan Plan) {
 // fail keeps what went wrong with a step.
 func (c *chain) fail(s Step, err error) {
 	c.failed[s.String()] = err
-	c.failing[s.topic()] = Failure{Step: s.String(), Reason: err.Error(), topic: s.topic(), refused: refused(err)}
+	c.failing[s.topic()] = Failure{Step: s.String(), Reason: err.Error(), action: s.Action, topic: s.topic(), refused: refused(err)}
 }
 
 // drop forgets failures of steps that are not planned any more. A creation is not planned either while the one that failed

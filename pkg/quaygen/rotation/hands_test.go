@@ -83,6 +83,7 @@ const (
 	deletedMetric  = `quaygen_rotations_total{name="puller",outcome="deleted_elsewhere"}`
 	driftMetric    = `quaygen_permission_drift_total{name="puller"}`
 	syncedMetric   = `quaygen_quay_sync_ok{organization="myorg",registry="quay"}`
+	refusedMetric  = `quaygen_quay_token_refused{organization="myorg",registry="quay"}`
 	readOnlyMetric = `quaygen_quay_read_only{organization="myorg",registry="quay"}`
 	disabledMetric = `quaygen_quay_robots_disabled{organization="myorg",registry="quay"}`
 )
@@ -362,7 +363,7 @@ var handsOnQuay = []hand{
 		answer: same, // while it safely lives
 		status: []string{"not accepted"},
 		health: []string{"not accepted"},
-		shows:  map[string]float64{syncedMetric: 0},
+		shows:  map[string]float64{syncedMetric: 0, refusedMetric: 1},
 		later: func(s *scene, e *rotation.Engine, first *rotation.Lease) {
 			s.pass(23 * time.Hour)
 			got := s.answered(e, first)
@@ -375,7 +376,7 @@ var handsOnQuay = []hand{
 			}
 			s.pass(2 * s.spec.Sync)
 			got = s.answered(e, first)
-			if _, health := told(e); got != same || !strings.Contains(health, "error <nil>") || s.measured()[syncedMetric] != 1 {
+			if _, health := told(e); got != same || !strings.Contains(health, "error <nil>") || s.measured()[syncedMetric] != 1 || s.measured()[refusedMetric] != 0 {
 				s.t.Errorf("with another token the answer is %s, and %s", got, health)
 			}
 		},
@@ -386,7 +387,7 @@ var handsOnQuay = []hand{
 		answer: refused,
 		status: []string{"serves -1, why myorg does not exist in Quay"},
 		health: []string{"myorg does not exist in Quay"},
-		shows:  map[string]float64{syncedMetric: 0, deletedMetric: 1, servedMetric: absent},
+		shows:  map[string]float64{syncedMetric: 0, refusedMetric: 1, deletedMetric: 1, servedMetric: absent},
 		later: func(s *scene, e *rotation.Engine, first *rotation.Lease) {
 			s.made()
 			after(3*s.spec.Sync)(s, e, first)

@@ -125,3 +125,38 @@ func TestAnOrganizationThatQuayOnlySaysIsGoneIsServedOn(t *testing.T) {
 		}
 	})
 }
+
+// Counters stand still from one try to the next, which a long sync makes hours; alerts need what is so meanwhile.
+func TestWhatFailsIsShownFromOneTryToTheNext(t *testing.T) {
+	const failing = `quaygen_robot_steps_failing{name="puller",step="grant"}`
+	play(t, func(t *testing.T, s *scene) {
+		s.spec.Sync = 3 * time.Hour
+		e, stop := s.start()
+		defer stop()
+		first := s.calm(e)
+		during := func(what string, series map[string]float64) {
+			t.Helper()
+			s.pass(s.spec.Sync)
+			for range 6 {
+				shown := s.measured()
+				for name, want := range series {
+					if got, ok := shown[name]; got != max(want, 0) || ok != (want != absent) {
+						t.Errorf("%s: %s is %v, %v; want %v", what, name, got, ok, want)
+					}
+				}
+				s.pass(s.spec.Sync / 2)
+			}
+		}
+		during("all is well", map[string]float64{failing: absent, refusedMetric: 0, syncedMetric: 1})
+		mended := s.quay.Inject(quaytest.Fault{Operation: "permission.put", Status: 500})
+		s.quay.RemoveGrant("myorg", "app", first.Robot.Short())
+		during("a grant fails", map[string]float64{failing: 1, refusedMetric: 0, syncedMetric: 1})
+		mended()
+		during("grants work", map[string]float64{failing: absent, refusedMetric: 0, syncedMetric: 1})
+		mended = s.quay.Inject(quaytest.Fault{Status: 502})
+		during("Quay is down", map[string]float64{failing: absent, refusedMetric: 0, syncedMetric: 0})
+		mended()
+		s.quay.RevokeTokens("admin")
+		during("the token is refused", map[string]float64{failing: absent, refusedMetric: 1, syncedMetric: 0})
+	})
+}

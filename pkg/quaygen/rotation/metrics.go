@@ -14,8 +14,8 @@ type metrics struct {
 	drift     *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 
-	info, generation, created, next, unpublished, draining, generations *prometheus.Desc // of robots
-	sync, up, ends, readOnly, disabled, ledger                          *prometheus.Desc
+	info, generation, created, next, unpublished, draining, generations, failing *prometheus.Desc // of robots
+	sync, up, refused, ends, readOnly, disabled, ledger                          *prometheus.Desc
 }
 
 func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
@@ -34,8 +34,10 @@ func newMetrics(registerer prometheus.Registerer, engine *Engine) *metrics {
 		unpublished: prometheus.NewDesc("quaygen_robot_unpublished_since_timestamp_seconds", "When the oldest generation that is not published yet was created, in Quay's time; absent while there is none.", []string{"name"}, nil),
 		draining:    prometheus.NewDesc("quaygen_robot_draining_deadline_timestamp_seconds", "When the first of the superseded generations has to be gone, in Quay's time; absent while there is none.", []string{"name"}, nil),
 		generations: prometheus.NewDesc("quaygen_robot_generations", "Generations that exist in Quay, by state.", []string{"name", "state"}, nil),
+		failing:     prometheus.NewDesc("quaygen_robot_steps_failing", "Steps that failed when they were last tried, by kind, and are tried again; absent while there is none.", []string{"name", "step"}, nil),
 		sync:        prometheus.NewDesc("quaygen_quay_last_sync_timestamp_seconds", "When the organization was last listed; absent before the first time.", []string{"registry", "organization"}, nil),
 		up:          prometheus.NewDesc("quaygen_quay_sync_ok", "Whether the last attempt to list the organization succeeded.", []string{"registry", "organization"}, nil),
+		refused:     prometheus.NewDesc("quaygen_quay_token_refused", "Whether the last attempt to list the organization failed since Quay refuses the API token, or knows no such organization.", []string{"registry", "organization"}, nil),
 		ends:        prometheus.NewDesc("quaygen_quay_memory_ends_timestamp_seconds", "When the first of the credentials handed out now is not handed out any more, unless the organization is listed before; absent while there is none.", []string{"registry", "organization"}, nil),
 		readOnly:    prometheus.NewDesc("quaygen_quay_read_only", "Whether Quay says that it is read-only; nothing is rotated or retired meanwhile.", []string{"registry", "organization"}, nil),
 		disabled:    prometheus.NewDesc("quaygen_quay_robots_disabled", "Whether Quay says that robots may not log in; those that it excepts are served all the same.", []string{"registry", "organization"}, nil),
@@ -83,7 +85,7 @@ func (m *metrics) noticed(memory *Memory) {
 
 // Describe sends what Collect makes up on the spot.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.info, m.generation, m.created, m.next, m.unpublished, m.draining, m.generations, m.sync, m.up, m.ends, m.readOnly, m.disabled, m.ledger} {
+	for _, d := range []*prometheus.Desc{m.info, m.generation, m.created, m.next, m.unpublished, m.draining, m.generations, m.failing, m.sync, m.up, m.refused, m.ends, m.readOnly, m.disabled, m.ledger} {
 		ch <- d
 	}
 }
@@ -104,6 +106,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.readOnly, oneIf(h.ReadOnly), h.Registry, h.Owner.Name())
 		gauge(m.disabled, oneIf(h.Disabled), h.Registry, h.Owner.Name())
 		gauge(m.up, oneIf(h.Err == nil), h.Registry, h.Owner.Name())
+		gauge(m.refused, oneIf(refused(h.Err)), h.Registry, h.Owner.Name())
 		if !h.At.IsZero() {
 			gauge(m.sync, float64(h.At.Unix()), h.Registry, h.Owner.Name())
 		}
@@ -116,6 +119,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 // ofName is what the robots of one name come to: one robot, or one for each namespace.
 type ofName struct {
 	count                 map[State]int
+	failing               map[Action]int
 	unpublished, draining time.Time // the earliest
 }
 
@@ -126,7 +130,7 @@ func (m *metrics) robots(gauge func(d *prometheus.Desc, v float64, labels ...str
 	names := map[string]*ofName{}
 	for _, s := range m.engine.Statuses() {
 		if names[s.Name] == nil {
-			names[s.Name] = &ofName{count: map[State]int{}}
+			names[s.Name] = &ofName{count: map[State]int{}, failing: map[Action]int{}}
 		}
 		names[s.Name].add(s)
 		if s.Spec.Scope == PerNamespace {
@@ -146,6 +150,9 @@ func (m *metrics) robots(gauge func(d *prometheus.Desc, v float64, labels ...str
 		for _, state := range states {
 			gauge(m.generations, float64(n.count[state]), name, string(state))
 		}
+		for action, steps := range n.failing {
+			gauge(m.failing, float64(steps), name, action.String())
+		}
 		if !n.unpublished.IsZero() {
 			gauge(m.unpublished, float64(n.unpublished.Unix()), name)
 		}
@@ -162,6 +169,9 @@ func (n *ofName) add(s Status) {
 			n.unpublished = earlier(n.unpublished, g.Created)
 		}
 		n.draining = earlier(n.draining, g.Deadline)
+	}
+	for _, f := range s.Failures {
+		n.failing[f.action]++
 	}
 }
 
