@@ -17,7 +17,10 @@ import (
 // rest on the list before it (rule 3).
 func (s Safety) ledgerTimeout() time.Duration { return min(10*time.Second, s.StepDeadline/3) }
 
-var errNoLedger = errors.New("this process was started without one")
+var (
+	errNoLedger     = errors.New("this process was started without one")
+	errSilentLedger = errors.New("it does not answer")
+)
 
 // recollect reads, for each robot that is regenerated, what the ledger holds and then the robot's token, in this order: a
 // rotation by another process in between shows as a changed record when this one writes.
@@ -48,12 +51,19 @@ func (o *organization) recollect(ctx context.Context, client *quay.Client, chain
 func (o *organization) remembered(ctx context.Context, m *Memory) {
 	before := m.ledgerTrouble()
 	r, v, err := ledger.Record{}, ledger.Version(""), errNoLedger
-	if store := o.engine.config.Ledger; store != nil {
+	switch store := o.engine.config.Ledger; {
+	case store == nil:
+	case o.syncs > 0 && o.silentLedger.Load() == int64(o.syncs): // waiting once for each of many robots would take all the time there is
+		err = errSilentLedger
+	default:
 		ctx, cancel := context.WithTimeout(ctx, m.spec.Safety.ledgerTimeout())
 		defer cancel()
 		ctx, span := o.traceLedger(ctx, "load", m)
 		r, v, err = store.Load(ctx, m.spec.Base)
 		endLedger(span, err)
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			o.silentLedger.Store(int64(o.syncs))
+		}
 	}
 	m.Remembered(r, v, err, time.Now()) // not before: what it shows may have been written while it was under way (G1)
 	if trouble := m.ledgerTrouble(); trouble != "" && trouble != before {

@@ -43,6 +43,8 @@ type organization struct {
 	tokened  int          // the sync in which tokens were last listed
 	audited  int          // the sync in which roles were last read back
 	strange  []quay.Robot // robots of this instance that no configuration names, as reported last
+
+	silentLedger atomic.Int64 // the sync in which the ledger did not answer in time; workers use it
 }
 
 // How many syncs pass between two looks at what rarely changes.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 
 	"github.com/quaygen/quaygen/pkg/quaygen/ledger"
-	"github.com/quaygen/quaygen/pkg/quaygen/quay"
 )
 
 // Preview lists each organization once and returns what a process that starts now would do, without doing it. It knows
@@ -19,7 +17,7 @@ import (
 func Preview(ctx context.Context, assignments []Assignment, from ledger.Reader) ([]Status, error) {
 	config := Config{Log: slog.New(slog.DiscardHandler)}
 	if from != nil {
-		config.Ledger = &readOnly{Reader: from}
+		config.Ledger = readOnly{from}
 	}
 	e := New(config)
 	e.Apply(assignments)
@@ -66,33 +64,16 @@ func (m *Memory) onlook() {
 }
 
 // readOnly is a ledger that cannot be written.
-type readOnly struct {
-	ledger.Reader
-	silent atomic.Bool // it did not answer in time: with many robots, waiting for each would take too long
-}
+type readOnly struct{ ledger.Reader }
 
-var (
-	errReadOnlyLedger = errors.New("internal error: a ledger that is only looked at was to be written")
-	errSilentLedger   = errors.New("it does not answer")
-)
+var errReadOnlyLedger = errors.New("internal error: a ledger that is only looked at was to be written")
 
-func (r *readOnly) Load(ctx context.Context, robot quay.Robot) (ledger.Record, ledger.Version, error) {
-	if r.silent.Load() {
-		return ledger.Record{}, "", errSilentLedger
-	}
-	record, version, err := r.Reader.Load(ctx, robot)
-	if err != nil && ctx.Err() != nil {
-		r.silent.Store(true)
-	}
-	return record, version, err
-}
-
-func (*readOnly) Create(context.Context, ledger.Record) (ledger.Version, error) {
+func (readOnly) Create(context.Context, ledger.Record) (ledger.Version, error) {
 	return "", errReadOnlyLedger
 }
 
-func (*readOnly) Replace(context.Context, ledger.Record, ledger.Version) (ledger.Version, error) {
+func (readOnly) Replace(context.Context, ledger.Record, ledger.Version) (ledger.Version, error) {
 	return "", errReadOnlyLedger
 }
 
-func (*readOnly) Close() error { return nil }
+func (readOnly) Close() error { return nil }

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -166,6 +167,35 @@ func TestAGrantOnARepositoryThatIsNewerThanTheListOfThemIsNotPruned(t *testing.T
 		s.pass(time.Hour)
 		if n := s.quay.Calls().Counts()["permission.delete"]; n > 0 {
 			t.Errorf("grants were taken away %d times", n)
+		}
+	})
+}
+
+// hanging is a ledger that never answers.
+type hanging struct{ ledger.Store }
+
+func (hanging) Load(ctx context.Context, _ quay.Robot) (ledger.Record, ledger.Version, error) {
+	<-ctx.Done()
+	return ledger.Record{}, "", ctx.Err()
+}
+
+// The robots of the same organization that need none are looked after as often as otherwise.
+func TestALedgerThatHangsIsWaitedForOnceInASync(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.spec.Sync, s.spec.Every = time.Minute, 200*time.Hour
+		robots := s.like(100, func(i int, spec *rotation.Spec) {
+			if i > 0 {
+				spec.Strategy = rotation.Regenerate
+			}
+		})
+		e := rotation.New(rotation.Config{Holder: "test", Ledger: hanging{ledger.NewMemory()}})
+		e.Apply(robots)
+		defer s.run(e)()
+		s.served(e, robots[:1], 5*time.Minute)
+		before := s.quay.Calls().Counts()["robot.list"]
+		s.pass(time.Hour)
+		if lists := s.quay.Calls().Counts()["robot.list"] - before; lists < 45 {
+			t.Errorf("%d lists in an hour", lists)
 		}
 	})
 }
