@@ -47,7 +47,7 @@ func TestADiskThatHangsKeepsNobodyLongerThanItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }()
 	if _, v, err := f.Load(t.Context(), one.Robot); err != nil || v != "1" {
 		t.Errorf("afterwards there is %q, %v", v, err)
 	}
