@@ -2,7 +2,9 @@ package quaygen_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +61,32 @@ func TestAnAnswerSaysWhatItIs(t *testing.T) {
 			t.Errorf("to be refreshed %v after it was minted", in)
 		}
 	})
+}
+
+func TestTheAnswerInTheDocumentsIsOne(t *testing.T) {
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```json\n")
+	example, _, found := strings.Cut(rest, "```")
+	var shown, answered map[string]any
+	if err := json.Unmarshal([]byte(example), &shown); err != nil || !found {
+		t.Fatalf("docs/api.md: %v in %q", err, example)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start(t)
+		if err := json.Unmarshal(w.get(t, puller).Body(), &answered); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(answered)), slices.Sorted(maps.Keys(shown))); diff != "" {
+		t.Errorf("docs/api.md shows other keys:\n%s", diff)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(answered["data"].(map[string]any))), slices.Sorted(maps.Keys(shown["data"].(map[string]any)))); diff != "" {
+		t.Errorf("docs/api.md shows other data:\n%s", diff)
+	}
 }
 
 func jsonOf(v any) string {
