@@ -15,8 +15,8 @@ import (
 //     or without Paths, claims the organization in its robot's name, "myorg+robot"; a user name of another form leaves it
 //     the whole host;
 //   - in an organization that several claim, each gets its repositories; one that several can pull goes to the first.
-//     The first that claims the organization by its name gets that as well, for what is left. There is only one such key:
-//     whatever others could pull beyond their Paths is not sent to them.
+//     The first that is Wider, or if none is the first without Paths, gets the organization as well, for what is left. There
+//     is only one such key: whatever others could pull beyond their Paths is not sent to them.
 //
 // The same credential given twice counts once, with the paths of both. One left without anything is dropped.
 //
@@ -81,16 +81,15 @@ func share(group []*Entry) [][]string {
 		}
 	}
 	scopes := make([][]string, len(group))
-	taken := make(map[string]bool)
+	taken, rest := make(map[string]bool), remainders(group)
 	for i, e := range group {
-		own, byName := e.organization()
 		for _, organization := range organizations(e) {
 			if claimants[organization] == 1 {
 				scopes[i] = append(scopes[i], organization)
 				continue
 			}
 			claims := e.Paths
-			if byName && organization == own {
+			if rest[organization] == e {
 				claims = append(slices.Clone(claims), organization)
 			}
 			for _, path := range claims {
@@ -103,6 +102,18 @@ func share(group []*Entry) [][]string {
 		slices.Sort(scopes[i])
 	}
 	return scopes
+}
+
+// remainders returns which entry of group gets what of an organization nobody is known to pull.
+func remainders(group []*Entry) map[string]*Entry {
+	rest := make(map[string]*Entry)
+	for _, e := range group {
+		own, claimed := e.organization()
+		if first := rest[own]; claimed && (first == nil || e.Wider && !first.Wider) {
+			rest[own] = e
+		}
+	}
+	return rest
 }
 
 // organization returns the one that a robot is of, and whether e claims it by its name.

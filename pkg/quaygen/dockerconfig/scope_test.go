@@ -185,6 +185,7 @@ func TestScope(t *testing.T) {
 		{"two that nothing is known of: the first", []dockerconfig.Entry{entry("h", "org+a", "p"), entry("h", "org+b", "q")}, "h/org"},
 		{"wider in an organization of its own", []dockerconfig.Entry{wider(entry("h", "org+a", "p", "org/x")), entry("h", "org2+b", "q", "org2/z")}, "h/org h/org2"},
 		{"the same twice, once unknown", []dockerconfig.Entry{entry("h", "org+a", "p", "org/x"), entry("h", "org+b", "q", "org/z"), entry("h", "org+a", "p")}, "h/org h/org/x h/org/z"},
+		{"one that nothing is known of, and one that is wider", []dockerconfig.Entry{entry("h", "org+a", "p"), wider(entry("h", "org+b", "q", "org/z"))}, "h/org h/org/z"},
 		{"both the organization as a whole", []dockerconfig.Entry{entry("h", "org+a", "p", "org"), entry("h", "org+b", "q", "org")}, "h/org"},
 		{"repositories of two organizations", []dockerconfig.Entry{entry("h", "org+a", "p", "org/x", "org2/x"), entry("h", "org2+b", "q", "org2/y")}, "h/org h/org2/x h/org2/y"},
 	} {
@@ -283,7 +284,7 @@ func fleet(random *rand.Rand) []dockerconfig.Entry {
 }
 
 // For every repository that a robot is known to pull, both kinds of client end up, at the first try, with a robot that
-// can pull it; and for one that nobody is known to pull with the first that perhaps can.
+// can pull it; and for one that nobody is known to pull with the first that is wider, or else the first of which nothing is known.
 func FuzzEachRepositoryGetsARobotThatCanPullIt(f *testing.F) {
 	for seed := range uint64(200) {
 		f.Add(seed)
@@ -308,10 +309,13 @@ func FuzzEachRepositoryGetsARobotThatCanPullIt(f *testing.F) {
 				}
 			}
 			organization, _, _ := strings.Cut(e.Username, "+")
-			perhaps := func(o dockerconfig.Entry) bool {
-				return o.Host == e.Host && strings.HasPrefix(o.Username, organization+"+") && (o.Wider || len(o.Paths) == 0)
+			of := func(o dockerconfig.Entry) bool {
+				return o.Host == e.Host && strings.HasPrefix(o.Username, organization+"+")
 			}
-			first := slices.IndexFunc(entries, perhaps)
+			first := slices.IndexFunc(entries, func(o dockerconfig.Entry) bool { return of(o) && o.Wider })
+			if first < 0 {
+				first = slices.IndexFunc(entries, func(o dockerconfig.Entry) bool { return of(o) && len(o.Paths) == 0 })
+			}
 			if first < 0 {
 				continue
 			}
