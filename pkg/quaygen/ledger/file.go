@@ -315,6 +315,11 @@ func (f *File) inTurn(ctx context.Context, work func() (entry, error)) (entry, e
 	case o := <-done:
 		return o.entry, o.err
 	case <-ctx.Done():
+	}
+	select {
+	case o := <-done: // both at once
+		return o.entry, o.err
+	default:
 		return entry{}, fmt.Errorf("%w: %w", errSilent, ctx.Err())
 	}
 }

@@ -34,6 +34,7 @@ type call struct {
 	robot        Robot         // with asRobot
 	password     secret.String // with asRobot
 	lane         *lane         // nil: the client's calls
+	patience     time.Duration // for how long its turn is waited for; 0: until the context ends
 	repeat       bool          // whether sending it again is safe and wanted
 	limit        int64         // bytes of a good answer; 0: maxAnswer
 
@@ -76,7 +77,7 @@ func (c *Client) do(ctx context.Context, in call, out any) (Answer, error) {
 // attempt sends a call for the n-th time, when its turn has come.
 func (c *Client) attempt(ctx context.Context, in call, out any, n int) (Answer, *APIError) {
 	pace, asked := orDefault(in.lane, c.calls), time.Now()
-	if err := c.wait(ctx, pace); err != nil {
+	if err := c.wait(ctx, pace, in.patience); err != nil {
 		return Answer{}, in.fail(KindRateLimited, "not sent: waiting for its turn: "+err.Error(), err)
 	}
 	var token secret.String
@@ -225,8 +226,13 @@ func (c *Client) send(req *http.Request, in call) (reply, error) {
 }
 
 // wait returns when it is a call's turn, or why that will not come in time.
-func (c *Client) wait(ctx context.Context, l *lane) error {
+func (c *Client) wait(ctx context.Context, l *lane, patience time.Duration) error {
 	begun := time.Now()
+	if patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	err := l.wait(ctx)
 	if c.waited != nil {
 		c.waited(l.name, time.Since(begun))

@@ -184,7 +184,7 @@ func operations(t *testing.T) map[string]struct {
 		"robot.get":         {3, func(c *quay.Client) error { _, _, err := c.GetRobot(ctx, r); return err }},
 		"robot.list":        {1, func(c *quay.Client) error { _, _, err := c.ListRobots(ctx, acme, quay.ListOptions{}); return err }},
 		"robot.delete":      {1, func(c *quay.Client) error { _, err := c.DeleteRobot(ctx, r); return err }},
-		"robot.regenerate":  {1, func(c *quay.Client) error { _, _, err := c.RegenerateRobot(ctx, r); return err }},
+		"robot.regenerate":  {1, func(c *quay.Client) error { _, _, err := c.RegenerateRobot(ctx, r, time.Minute); return err }},
 		"robot.permissions": {3, func(c *quay.Client) error { _, err := c.RobotGrants(ctx, r); return err }},
 		"repository.list":   {3, func(c *quay.Client) error { _, err := c.ListRepositories(ctx, acme); return err }},
 		"repository.get":    {3, func(c *quay.Client) error { _, err := c.RepositoryExists(ctx, repo); return err }},

@@ -63,7 +63,10 @@ func envelopeRows(t *testing.T) []envelopeRow {
 		return err
 	}
 	remove := func(ctx context.Context, c *quay.Client) error { _, err := c.DeleteRobot(ctx, r); return err }
-	regenerate := func(ctx context.Context, c *quay.Client) error { _, _, err := c.RegenerateRobot(ctx, r); return err }
+	regenerate := func(ctx context.Context, c *quay.Client) error {
+		_, _, err := c.RegenerateRobot(ctx, r, time.Minute)
+		return err
+	}
 	grants := func(ctx context.Context, c *quay.Client) error { _, err := c.RobotGrants(ctx, r); return err }
 	grant := func(ctx context.Context, c *quay.Client) error { return c.SetGrant(ctx, repo, r, quay.RoleRead) }
 	revoke := func(ctx context.Context, c *quay.Client) error { return c.RemoveGrant(ctx, repo, r) }

@@ -83,11 +83,11 @@ func (c *Client) GetRobot(ctx context.Context, r Robot) (RobotInfo, Answer, erro
 	return c.robot(ctx, r, call{op: opRobotGet, method: http.MethodGet, repeat: true}, "", false)
 }
 
-// RegenerateRobot gives a robot a new password, and is sent once. The old one is refused at once, while registry
-// tokens obtained with it live on (docs/quay-contract.md 6.5). After [ErrUnreachable], [ErrUnavailable] and
-// [ErrMalformed] the password may have changed all the same.
-func (c *Client) RegenerateRobot(ctx context.Context, r Robot) (RobotInfo, Answer, error) {
-	return c.robot(ctx, r, call{op: opRobotRegenerate, method: http.MethodPost}, "/regenerate", true)
+// RegenerateRobot gives a robot a new password, and is sent once, if its turn comes within patience; else it fails with
+// [ErrRateLimited]. The old password is refused at once, while registry tokens obtained with it live on (docs/quay-contract.md
+// 6.5). After [ErrUnreachable], [ErrUnavailable] and [ErrMalformed] the password may have changed all the same.
+func (c *Client) RegenerateRobot(ctx context.Context, r Robot, patience time.Duration) (RobotInfo, Answer, error) {
+	return c.robot(ctx, r, call{op: opRobotRegenerate, method: http.MethodPost, patience: patience}, "/regenerate", true)
 }
 
 // DeleteRobot deletes a robot with its grants and memberships, and is sent once. Success means that Quay said so; it

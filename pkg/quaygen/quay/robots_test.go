@@ -40,7 +40,7 @@ func TestRobotCallsSayWhatTheyMean(t *testing.T) {
 			return c.GetRobot(t.Context(), r)
 		}, seen{Method: "GET", Path: "/api/v1/organization/acme/robots/ci"}},
 		{"regenerate", 200, func(c *quay.Client) (quay.RobotInfo, quay.Answer, error) {
-			return c.RegenerateRobot(t.Context(), r)
+			return c.RegenerateRobot(t.Context(), r, time.Minute)
 		}, seen{Method: "POST", Path: "/api/v1/organization/acme/robots/ci/regenerate"}},
 	} {
 		rt := answering(row.status, asJSON, created)

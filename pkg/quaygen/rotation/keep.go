@@ -31,9 +31,10 @@ func (o *organization) recollect(ctx context.Context, client *quay.Client, chain
 		if c.memory.spec.Strategy != Regenerate || c.collected == o.syncs && !c.busy {
 			continue
 		}
+		again := c.collected == o.syncs
 		c.collected = o.syncs
 		group.Go(func() error {
-			o.remembered(ctx, c.memory)
+			o.remembered(ctx, c.memory, again)
 			g := c.memory.gens[0]
 			if g == nil || !g.present {
 				return nil
@@ -48,12 +49,13 @@ func (o *organization) recollect(ctx context.Context, client *quay.Client, chain
 	_ = group.Wait() // what failed is kept with each chain
 }
 
-func (o *organization) remembered(ctx context.Context, m *Memory) {
+// remembered reads what the ledger holds; again says that it is read for this robot again in the same sync.
+func (o *organization) remembered(ctx context.Context, m *Memory, again bool) {
 	before := m.ledgerTrouble()
 	r, v, err := ledger.Record{}, ledger.Version(""), errNoLedger
 	switch store := o.engine.config.Ledger; {
 	case store == nil:
-	case o.syncs > 0 && o.silentLedger.Load() == int64(o.syncs): // waiting once for each of many robots would take all the time there is
+	case !again && o.silentLedger.Load() == int64(o.syncs): // waiting once for each of many robots would take all the time there is
 		err = errSilentLedger
 	default:
 		ctx, cancel := context.WithTimeout(ctx, m.spec.Safety.ledgerTimeout())
@@ -63,6 +65,7 @@ func (o *organization) remembered(ctx context.Context, m *Memory) {
 		endLedger(span, err)
 		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			o.silentLedger.Store(int64(o.syncs))
+			err = errSilentLedger
 		}
 	}
 	m.Remembered(r, v, err, time.Now()) // not before: what it shows may have been written while it was under way (G1)
@@ -113,10 +116,10 @@ func (o *organization) regenerate(ctx context.Context, client *quay.Client, m *M
 	// Whatever becomes of this process meanwhile: a request that was sent is better answered than wondered about.
 	m.Posting()
 	o.acted(m, s)
-	// But not later than the lease reckons with: behind others, or while Quay asks for patience, it is not sent at all.
+	// But it is over when the lease reckons with it: behind others, or while Quay asks for patience, it is not sent at all.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.spec.Safety.StepDeadline)
 	defer cancel()
-	_, _, err := client.RegenerateRobot(ctx, s.Robot)
+	_, _, err := client.RegenerateRobot(ctx, s.Robot, m.spec.Safety.StepDeadline/2)
 	return true, m.Answered(err)
 }
 

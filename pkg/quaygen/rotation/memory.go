@@ -42,6 +42,7 @@ type Memory struct {
 	disabled  bool                 // Quay says that robots may not log in
 	noticed   []string             // what others were seen to do since it was last counted, by outcome
 	unlisted  map[string]time.Time // extra grant or team → Quay's time when this process first saw it unlisted (rule 11)
+	missing   map[string]time.Time // repository that is shown as granted, and that Quay said does not exist → when, in Quay's time
 }
 
 // A revocation ends every generation up to through (rule 21).
@@ -68,6 +69,7 @@ type generation struct {
 	published bool
 	alarm     string        // why it was published without an own proof, if that is worrying
 	accessed  time.Time     // Quay's time when last_accessed was first seen set
+	unused    time.Time     // Quay's time of the last list that showed it without
 	evident   time.Time     // Quay's time since when rule 9b has held without interruption
 	regarded  time.Duration // listing time for which this process has regarded it as published (rule 16)
 	served    time.Duration // listing time for which it was what this process serves
@@ -94,7 +96,7 @@ const (
 
 // NewMemory returns a memory that knows nothing.
 func NewMemory(spec Spec) *Memory {
-	return &Memory{spec: spec, highest: -1, requested: -1, claimed: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}}
+	return &Memory{spec: spec, highest: -1, requested: -1, claimed: -1, gens: map[int64]*generation{}, unlisted: map[string]time.Time{}, missing: map[string]time.Time{}}
 }
 
 // SetSpec changes what the robot shall be, for a new configuration. What was seen and published stays known.
@@ -163,7 +165,9 @@ func (m *Memory) merge(seen []sighting) {
 			m.claimed = -1
 		}
 		m.seeToken(g, s.Token)
-		if !s.LastAccessed.IsZero() && g.accessed.IsZero() {
+		if s.LastAccessed.IsZero() {
+			g.unused = m.at
+		} else if g.accessed.IsZero() {
 			g.accessed = m.at
 		}
 		if !g.accessed.IsZero() && g.proof == unproven {
@@ -229,9 +233,10 @@ func (m *Memory) SetAccessTimes(known, recorded bool) {
 }
 
 // tells reports whether Quay would show it if somebody had ever logged in as g: it says that it records logins, or has
-// been seen to since g exists, and was not seen not to meanwhile.
+// been seen to since g exists, and was not seen not to meanwhile. Whoever serves what Quay does not show to be in use logs in
+// again; so what is not shown an overlap after Quay was last seen not to record uses is served by nobody.
 func (m *Memory) tells(g *generation) bool {
-	return m.shows(g) && g.Created.After(m.blind)
+	return m.shows(g) && (g.Created.After(m.blind) || m.at.Sub(m.blind) > m.timingOf(g).Overlap)
 }
 
 // shows reports whether Quay would show it if somebody logged in as g now.
@@ -290,6 +295,16 @@ func (m *Memory) Granted(n int64, repository string, role quay.Role) {
 		return
 	}
 	g.roles[repository] = role
+}
+
+// NotThere records that a repository could not be granted because it does not exist. Lists show one among a robot's grants until
+// Quay has cleared it away, which may take long after it was deleted.
+func (m *Memory) NotThere(repository string) { m.missing[repository] = m.at }
+
+// isMissing reports whether Quay said so within the last hour; then it is tried again.
+func (m *Memory) isMissing(repository string) bool {
+	at, ok := m.missing[repository]
+	return ok && m.at.Sub(at) < time.Hour
 }
 
 // RolesRead records all direct grants of generation n, as read back at Quay's time of the last list.

@@ -102,9 +102,12 @@ func deleteYoung(r *replica, p Plan) Plan {
 	})
 }
 
-// publishLate proves the newest at any age, and never gives it up.
+// publishLate proves the newest at any age, never gives it up, and forgets that it was late.
 func publishLate(r *replica, _ Plan) Plan {
 	m := r.memory()
+	for _, g := range m.gens {
+		g.unused = time.Time{}
+	}
 	top := m.top()
 	if top != nil && top.proof == failed && strings.Contains(top.proofReason, "later than created") {
 		top.proof = proven

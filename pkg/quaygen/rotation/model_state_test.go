@@ -115,7 +115,7 @@ func (m *Memory) clone() *Memory {
 		r := *m.revoke
 		c.revoke = &r
 	}
-	c.unlisted = maps.Clone(m.unlisted)
+	c.unlisted, c.missing = maps.Clone(m.unlisted), maps.Clone(m.missing)
 	return &c
 }
 
@@ -170,20 +170,29 @@ func (m *Memory) canonical() Memory {
 		return m.at.Add(-most - tick)
 	}
 	safety := m.spec.Safety
-	c.first = until(m.first, safety.Settle)                   // Revoked
-	c.trouble = until(m.trouble, safety.Settle+2*m.spec.Sync) // delete; longer than Quiet
-	c.shaken = until(m.shaken, 2*m.spec.Overlap)              // superseded
-	c.claimAt = until(m.claimAt, safety.Settle)               // awaited
+	c.first = until(m.first, max(safety.Settle, m.spec.MaxRefresh+m.spec.Sync)) // Revoked, giveUp
+	c.trouble = until(m.trouble, safety.Settle+2*m.spec.Sync)                   // delete; longer than Quiet
+	c.shaken = until(m.shaken, 2*m.spec.Overlap)                                // superseded
+	c.claimAt = until(m.claimAt, safety.Settle)                                 // awaited
 	for n, g := range m.gens {
 		h := *g
 		h.regarded = min(g.regarded, 2*m.spec.Overlap)          // superseded, where scenarios differ in overlap
 		h.served = min(g.served, m.spec.MaxRefresh+m.spec.Sync) // superseded
 		h.accessed = until(g.accessed, 0)                       // whether at all
-		h.evident = until(g.evident, m.spec.Adopt())            // publish
-		h.kept = until(g.kept, 0)                               // delete
-		h.LastAccessed = until(g.LastAccessed, m.spec.Quiet)    // quiet
-		h.tokenRead, h.rolesRead = time.Time{}, time.Time{}     // only with the strategy none, and by the audit
-		h.touched = time.Time{}                                 // only of robots of namespaces
+		if g.unused.Sub(g.Created) > g.Timing.window() {
+			h.accessed = until(g.accessed, 2*m.spec.Overlap) // superseded, of what was published late
+			h.unused = g.Created.Add(g.Timing.window() + tick)
+		} else {
+			h.unused = time.Time{}
+		}
+		if !g.looked.Equal(m.sent) {
+			h.looked = time.Time{} // servable
+		}
+		h.evident = until(g.evident, m.spec.Adopt())         // publish
+		h.kept = until(g.kept, 0)                            // delete
+		h.LastAccessed = until(g.LastAccessed, m.spec.Quiet) // quiet
+		h.tokenRead, h.rolesRead = time.Time{}, time.Time{}  // only with the strategy none, and by the audit
+		h.touched = time.Time{}                              // only of robots of namespaces
 		if !g.accessed.IsZero() {
 			h.proofAt = time.Time{} // superseded
 		}

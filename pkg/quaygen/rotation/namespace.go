@@ -199,7 +199,9 @@ func (p *planner) idle(g *generation) (step *Step, until string) {
 		return nil, ""
 	case p.alive() > 1:
 		return nil, "it is idle, and ends when it is the last"
-	case p.at.Sub(p.trouble) < max(t.grace(), t.MaxRefresh+p.spec.Sync): // who is served asks somebody meanwhile
+	case p.at.Sub(p.first) < t.Overlap:
+		return nil, "it is idle, but this process has not watched for an overlap yet" // as long as others may serve it from memory
+	case p.at.Sub(p.trouble) < t.grace():
 		return nil, "it is idle, but its use could not be watched until " + clock(p.trouble)
 	}
 	return &Step{Idle: true, LastAccessed: g.LastAccessed, Why: "its namespace has not used it since " + clock(p.unusedSince(g))}, ""

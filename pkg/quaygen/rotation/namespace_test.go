@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,10 +277,11 @@ func TestWhenQuayBeginsToRecordUseNoRobotInUseIsTakenForIdle(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted %v", restarted), func(t *testing.T) {
 			namespaced(t, func(t *testing.T, s *scene) {
+				s.spec.Idle = 10 * time.Hour
 				s.quay.SetLastAccessed(false)
 				e, stop := s.start()
 				defer func() { stop() }()
-				for range 40 * 24 {
+				for range 40 {
 					s.ask(e, "team-a")
 					s.pass(s.spec.MaxRefresh)
 				}
@@ -289,18 +291,70 @@ func TestWhenQuayBeginsToRecordUseNoRobotInUseIsTakenForIdle(t *testing.T) {
 					stop()
 					e, stop = s.start()
 				}
-				for range 40 * 24 {
+				for range 60 {
 					for range 4 {
 						s.pass(s.spec.MaxRefresh / 4)
 						if !s.alive(held) {
 							t.Fatalf("%s ended while its namespace held it", held.Robot)
 						}
 					}
-					held = s.ask(e, "team-a")
+					now := s.ask(e, "team-a")
+					if now.Robot != held.Robot && !restarted {
+						t.Fatalf("%s takes the place of %s, which this process knows to be in use", now.Robot, held.Robot)
+					}
+					held = now
 				}
 			})
 		})
 	}
+}
+
+// cuttable passes requests on to Quay until it is cut off.
+type cuttable struct {
+	http.RoundTripper
+	cut atomic.Bool
+}
+
+func (c *cuttable) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.cut.Load() {
+		return nil, errors.New("no route to host")
+	}
+	return c.RoundTripper.RoundTrip(r)
+}
+
+// Who cannot reach Quay serves from memory, and cannot make it visible there.
+func TestAProcessThatStartsEndsNothingIdleThatAnotherMayServeFromMemory(t *testing.T) {
+	namespaced(t, func(t *testing.T, s *scene) {
+		s.spec.Idle = 10 * time.Hour
+		s.quay.SetLastAccessed(false)
+		way := &cuttable{RoundTripper: s.quay.Transport()}
+		var err error
+		if s.client, err = quay.New(quay.Config{URL: "https://quay.test", TokenFile: s.tokenFile, QPS: 1e6, Burst: 1e6, Transport: way}); err != nil {
+			t.Fatal(err)
+		}
+		one, stopOne := s.start()
+		defer stopOne()
+		s.ask(one, "team-a")
+		s.pass(40 * time.Hour)
+		way.cut.Store(true)
+		s.quay.SetLastAccessed(true)
+		s.client = s.paced()
+		_, stopTwo := s.start()
+		defer stopTwo()
+		served := 0
+		for range 30 * 4 {
+			s.pass(15 * time.Minute)
+			if l, err := one.Current(rotation.Ref{Name: "puller", Namespace: "team-a"}); err == nil {
+				served++
+				if !s.alive(l) {
+					t.Fatalf("%s is handed out, %d quarters of an hour after its process was cut off, and was deleted", l.Robot, served)
+				}
+			}
+		}
+		if served < 20*4 || len(s.robots()) > 0 {
+			t.Errorf("it was served for %d quarters of an hour, and there is %v", served, s.robots())
+		}
+	})
 }
 
 func TestWhenQuayBeginsToRecordUseWhatIsServedIsNotTakenForNeverUsed(t *testing.T) {

@@ -116,7 +116,10 @@ func (o *organization) apply(robots []Assignment) map[string]*configured {
 func (o *organization) begin(name string, base quay.Robot, namespace string) *chain {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	i := slices.IndexFunc(o.templates, func(a Assignment) bool { return a.Spec.Name == name })
+	i := slices.IndexFunc(o.templates, func(a Assignment) bool {
+		_, ours := namespacePart(a.Spec.Base, base.Short())
+		return a.Spec.Name == name && ours
+	})
 	if i < 0 {
 		return nil
 	}

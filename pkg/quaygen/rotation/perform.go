@@ -233,6 +233,9 @@ func (o *organization) grant(ctx context.Context, client *quay.Client, m *Memory
 		return true, nil
 	}
 	if err := client.SetGrant(ctx, repository, s.Robot, s.Role); err != nil {
+		if errors.Is(err, quay.ErrNotFound) {
+			m.NotThere(s.Repository)
+		}
 		return false, err
 	}
 	m.Granted(s.Generation, s.Repository, s.Role)

@@ -73,6 +73,12 @@ func created(hour float64) func(*quay.RobotInfo) {
 	return func(r *quay.RobotInfo) { r.Created = at(hour) }
 }
 
+// published is how Quay shows a generation whose grants are there, and that was logged in with at that hour.
+func published(r *quay.RobotInfo, hour float64) *quay.RobotInfo {
+	r.Repositories, r.LastAccessed = []string{"app"}, at(hour)
+	return r
+}
+
 // used changes when Quay shows that a generation was last used.
 func (d *desk) used(hour, when float64) { d.find(hour).LastAccessed = at(when) }
 
@@ -387,6 +393,10 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 		}, "delete g0", "g0 stray", "nothing is served"},
 		{"a generation that nobody could publish within its window is given up", func(d *desk) { d.gen(0); d.list(89); d.gen(90, bare); d.watch(138.1) },
 			"grant g90 read on app, delete g90", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"a process that starts gives up nothing before those whom another may have served have asked again", func(d *desk) { d.gen(0); d.gen(90, bare); d.list(140); d.watch(141) },
+			"grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"then it does", func(d *desk) { d.gen(0); d.gen(90, bare); d.list(140); d.watch(141.2) },
+			"grant g90 read on app, delete g90", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"within its window it is tried on", func(d *desk) { d.gen(0); d.list(89); d.gen(90, bare); d.watch(137.9) },
 			"grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"past its window, but with nothing else in use, it is published late rather than given up", func(d *desk) { d.gen(0, unused); d.list(50); d.watch(51) },
@@ -401,6 +411,27 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 			d.memory.SetAccessTimes(true, true)
 			d.watch(140)
 		}, "grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"an overlap later whoever served it would have shown that", func(d *desk) {
+			d.memory.SetAccessTimes(true, false)
+			d.gen(0, unused)
+			d.list(89)
+			d.prove(0, "")
+			d.gen(90, bare)
+			d.watch(138)
+			d.memory.SetAccessTimes(true, true)
+			d.watch(162.2)
+		}, "grant g90 read on app, delete g90", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"what was published later than its window allows leaves its predecessor an overlap", func(d *desk) {
+			d.memory.SetAccessTimes(true, false)
+			d.gen(0)
+			d.list(89)
+			d.gen(90, bare)
+			d.watch(160)
+			d.memory.SetAccessTimes(true, true)
+			d.watch(163)
+			*d.find(90) = *published(d.find(90), 163)
+			d.watch(166)
+		}, "", "g0 draining, g90 current", "its overlap runs for another 21h"},
 		{"past its window it is not logged in with any more", func(d *desk) { d.gen(0); d.list(89); d.gen(90, unused); d.watch(138.01) },
 			"", "g0 current, g90 pending", ""},
 		{"after trouble nothing is given up before its use would show", func(d *desk) {

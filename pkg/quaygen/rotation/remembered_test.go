@@ -104,7 +104,7 @@ func TestWhatTheLedgerHoldsIsObservedFromWhenItsAnswerIsThere(t *testing.T) { //
 	synctest.Test(t, func(t *testing.T) {
 		o := &organization{engine: &Engine{config: Config{Ledger: slowLedger{ledger.NewMemory()}}}}
 		m, began := NewMemory(inPlaceSpec()), time.Now()
-		o.remembered(t.Context(), m)
+		o.remembered(t.Context(), m, true)
 		if m.kept.version == "" || m.kept.since.Before(began.Add(slowly)) {
 			t.Errorf("%q counts as seen %v after its reading began", m.kept.version, m.kept.since.Sub(began))
 		}

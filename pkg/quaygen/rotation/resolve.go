@@ -25,7 +25,8 @@ type resolver struct {
 	listed       int      // the sync in which they were listed; 0: never
 	pages        int      // how many calls that took
 
-	existing map[string]bool      // repositories looked up by name in this sync
+	existing map[string]bool      // repositories looked up by name in this sync, or that some robot is granted
+	unlisted map[string]bool      // repositories that are granted and in no list of them, looked up by name in this sync
 	failed   map[string]error     // what could not be learned in this sync, by repository or template, so that a call that hangs is made once
 	template map[string]*template // by the template's username
 
@@ -58,7 +59,7 @@ func (r *resolver) begin(sync int) {
 	if sync%rareSyncs == 0 {
 		r.noUserAdmin = false // the token may have been given the scope
 	}
-	r.syncs, r.existing, r.failed, r.byRepository = sync, map[string]bool{}, map[string]error{}, map[string]map[string]quay.Role{}
+	r.syncs, r.existing, r.unlisted, r.failed, r.byRepository = sync, map[string]bool{}, map[string]bool{}, map[string]error{}, map[string]map[string]quay.Role{}
 }
 
 // seen takes in what a list shows of the robots that serve as templates.
@@ -102,13 +103,6 @@ func (r *resolver) look(ctx context.Context, client *quay.Client, log *slog.Logg
 func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec, own Listing) Wanted {
 	w := Wanted{Grants: map[string]quay.Role{}, Teams: spec.Permissions.Teams}
 	add := func(repository string, role quay.Role) { w.Grants[repository] = max(w.Grants[repository], role) }
-	matching := func(names []string, p RepositoryGrant) {
-		for _, name := range names {
-			if glob.Match(p.Pattern, name) {
-				add(name, p.Role)
-			}
-		}
-	}
 	for _, p := range spec.Permissions.Repositories {
 		if glob.HasStar(p.Pattern) {
 			names, err := r.all(ctx, client)
@@ -116,9 +110,17 @@ func (r *resolver) resolve(ctx context.Context, client *quay.Client, spec Spec, 
 				w.Unknown = err.Error()
 				return w
 			}
-			matching(names, p)
-			for _, info := range own.Robots { // made, and granted by somebody, since the repositories were listed
-				matching(info.Repositories, p)
+			for _, name := range names {
+				if glob.Match(p.Pattern, name) {
+					add(name, p.Role)
+				}
+			}
+			for _, info := range own.Robots {
+				for _, name := range info.Repositories {
+					if _, known := w.Grants[name]; !known && glob.Match(p.Pattern, name) && r.newer(ctx, client, name) {
+						add(name, p.Role)
+					}
+				}
 			}
 			continue
 		}
@@ -192,6 +194,21 @@ func (r *resolver) exists(ctx context.Context, client *quay.Client, own Listing,
 	}
 	r.existing[name] = known
 	return known, nil
+}
+
+// newer reports whether a repository that somebody was granted was made since they were listed. It may also be one that was
+// deleted, and that Quay has not cleared away yet. If that cannot be learned it is taken to exist: nothing is taken away then.
+func (r *resolver) newer(ctx context.Context, client *quay.Client, name string) bool {
+	if exists, ok := r.unlisted[name]; ok {
+		return exists
+	}
+	repository, err := quay.NewRepository(r.owner, name)
+	if err != nil {
+		return false
+	}
+	exists, err := client.RepositoryExists(ctx, repository)
+	r.unlisted[name] = exists || err != nil
+	return r.unlisted[name]
 }
 
 // copied returns the direct grants of a template robot, read again when the list shows that they changed, and now

@@ -90,8 +90,11 @@ func (p *planner) outgrown(g *generation) bool {
 
 // giveUp ends a generation that nobody could publish in time, so that the next number can be tried (rule 12).
 func (p *planner) giveUp(g *generation) (*Step, string) {
-	if !p.overdue(g, p.at.Add(-p.spec.Safety.Settle)) {
+	switch {
+	case !p.overdue(g, p.at.Add(-p.spec.Safety.Settle)):
 		return nil, "" // there is time, or others may serve it
+	case p.at.Sub(p.first) < g.Timing.MaxRefresh+p.spec.Sync:
+		return nil, "" // the process before this one may have served it, while Quay did not record that; who got it asks again by then
 	}
 	return &Step{Unused: true, Why: "it could not be published since " + clock(g.Created) + p.holdup(g)}, ""
 }
@@ -112,6 +115,8 @@ func (p *planner) superseded(g *generation) (*Step, string) {
 				continue
 			}
 			latest = h.proofAt.Add(lifetime(t, h.Timing))
+		} else if h.unused.Sub(h.Created) > h.Timing.window() && h.accessed.Add(t.Overlap).After(latest) {
+			latest = h.accessed.Add(t.Overlap) // it was published later than its window allows, see overdue
 		}
 		if end := p.shaken.Add(t.Overlap); !p.shaken.IsZero() && end.After(latest) {
 			latest = end // Quay's clock moved: how long ago h was created is not known, and others may serve g meanwhile (rule 1)

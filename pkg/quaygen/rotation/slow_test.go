@@ -199,3 +199,43 @@ func TestALedgerThatHangsIsWaitedForOnceInASync(t *testing.T) {
 		}
 	})
 }
+
+// cleared lets a repository look as one does that was deleted, and that Quay has not cleared away: it is in no list of them and
+// cannot be granted, but still shown among the grants of robots.
+func (s *scene) cleared(name string) {
+	named := func(r *http.Request) bool { return strings.Contains(r.URL.Path, name) }
+	s.quay.Inject(quaytest.Fault{Operation: "repository.list", Status: http.StatusOK, ContentType: "application/json", Body: `{"repositories":[]}`})
+	s.quay.Inject(quaytest.Fault{Operation: "repository.get", Status: http.StatusNotFound, ContentType: "application/json", Body: `{"status":404,"error_type":"not_found","detail":"Not Found"}`, Match: named})
+	s.quay.Inject(quaytest.Fault{Operation: "permission.put", Status: http.StatusInternalServerError, Match: named})
+}
+
+func TestARepositoryThatWasDeletedAndIsStillShownAsGrantedFitsNoPattern(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.spec.Permissions.Prune = true
+		s.quay.AddRepository("myorg", "old-svc")
+		e, stop := s.start()
+		defer stop()
+		s.await(e)
+		s.cleared("old-svc")
+		s.pass(20 * s.spec.Sync)
+		if s.quay.Calls().Counts()["permission.delete"] == 0 {
+			t.Error("it is kept")
+		}
+	})
+}
+
+// Otherwise nothing would be rotated until Quay has cleared it away.
+func TestWhatPeopleGrantedOnARepositoryThatWasDeletedKeepsNoGenerationFromBeingPublished(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.quay.AddRepository("myorg", "by-hand")
+		e, stop := s.start()
+		defer stop()
+		first := s.await(e)
+		s.quay.Grant("myorg", "by-hand", first.Robot.Short(), "read")
+		s.pass(time.Hour)
+		s.cleared("by-hand")
+		if second := s.rotated(e, first); !s.pulls(second) {
+			t.Error("it does not pull")
+		}
+	})
+}

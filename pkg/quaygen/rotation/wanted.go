@@ -57,7 +57,7 @@ func (m *Memory) grantsFor(prev, g *generation) (roles map[string]quay.Role, unk
 	}
 	for _, repository := range prev.Grants {
 		role := prev.roles[repository]
-		if _, configured := roles[repository]; configured {
+		if _, configured := roles[repository]; configured || m.isMissing(repository) {
 			continue
 		}
 		if role == quay.RoleUnknown {
@@ -98,7 +98,7 @@ func (m *Memory) required(prev, g *generation) (roles map[string]quay.Role, team
 	for _, repository := range prev.Grants {
 		role, ok := want[repository]
 		if !ok {
-			if m.spec.Permissions.Prune || m.wanted.Unknown == "" && slices.Contains(m.wanted.Missing, repository) {
+			if m.spec.Permissions.Prune || m.isMissing(repository) || m.wanted.Unknown == "" && slices.Contains(m.wanted.Missing, repository) {
 				continue
 			}
 			role = quay.RoleRead // a person's grant whose role is not read yet; its presence is what counts
