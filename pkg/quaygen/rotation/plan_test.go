@@ -141,6 +141,17 @@ func (d *desk) unseen(until float64, change ...func(*quay.RobotInfo)) {
 	d.watch(until)
 }
 
+// unrecorded is g0, published by this process, with g90, which lacks its grants, until Quay begins to record uses at that hour.
+func (d *desk) unrecorded(until float64) {
+	d.memory.SetAccessTimes(true, false)
+	d.gen(0, unused)
+	d.list(89)
+	d.prove(0, "")
+	d.gen(90, bare)
+	d.watch(until)
+	d.memory.SetAccessTimes(true, true)
+}
+
 var generationName = regexp.MustCompile(`(?:acme\+)?k8s_puller_g(\d+)|\bgeneration (\d+)`)
 
 // short calls generations by the hour of their creation.
@@ -401,26 +412,10 @@ func TestWhatIsPlannedInEachSituation(t *testing.T) {
 			"grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"past its window, but with nothing else in use, it is published late rather than given up", func(d *desk) { d.gen(0, unused); d.list(50); d.watch(51) },
 			"prove g0", "g0 pending", "nothing is served: no generation is published yet"},
-		{"what existed while no use was recorded is no more given up than it was", func(d *desk) {
-			d.memory.SetAccessTimes(true, false)
-			d.gen(0, unused)
-			d.list(89)
-			d.prove(0, "")
-			d.gen(90, bare)
-			d.watch(138)
-			d.memory.SetAccessTimes(true, true)
-			d.watch(140)
-		}, "grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
-		{"an overlap later whoever served it would have shown that", func(d *desk) {
-			d.memory.SetAccessTimes(true, false)
-			d.gen(0, unused)
-			d.list(89)
-			d.prove(0, "")
-			d.gen(90, bare)
-			d.watch(138)
-			d.memory.SetAccessTimes(true, true)
-			d.watch(162.2)
-		}, "grant g90 read on app, delete g90", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"what existed while no use was recorded is no more given up than it was", func(d *desk) { d.unrecorded(138); d.watch(140) },
+			"grant g90 read on app", "g0 current, g90 pending (g90 lacks read on app)", ""},
+		{"an overlap later whoever served it would have shown that", func(d *desk) { d.unrecorded(138); d.watch(162.2) },
+			"grant g90 read on app, delete g90", "g0 current, g90 pending (g90 lacks read on app)", ""},
 		{"what was published later than its window allows leaves its predecessor an overlap", func(d *desk) {
 			d.memory.SetAccessTimes(true, false)
 			d.gen(0)
